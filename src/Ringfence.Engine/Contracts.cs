@@ -1,0 +1,137 @@
+using Ringfence.Host;
+
+namespace Ringfence.Engine;
+
+/// <summary>An execution engine: it makes virtual machines whose processors it runs. Ask it for capabilities, never for its name.</summary>
+public interface IEngine
+{
+    EngineCapabilities Capabilities { get; }
+
+    /// <summary>Makes a machine over guest memory that the caller owns and keeps until the machine is disposed of.</summary>
+    IVm CreateVm(VmOptions options);
+}
+
+/// <param name="Name">For people: "interpreter", "kvm".</param>
+/// <param name="MaximumVcpus">How many vCPUs one machine may have.</param>
+/// <param name="CountsInstructions">Whether <see cref="VcpuStatistics.Instructions"/> is exact.</param>
+public sealed record EngineCapabilities(string Name, int MaximumVcpus, bool CountsInstructions);
+
+/// <param name="Memory">Guest RAM.</param>
+/// <param name="Clock">The machine's time; the TSC and local APIC timers are derived from it.</param>
+/// <param name="Bus">Where port I/O and MMIO go.</param>
+/// <param name="CpuModel">The model's name; see <see cref="CpuModelNames"/>.</param>
+/// <param name="Vcpus">How many vCPUs there will be; APIC IDs are 0 to Vcpus - 1.</param>
+/// <param name="Trace">Told of every exit when not null.</param>
+public sealed record VmOptions(GuestMemory Memory, IClock Clock, IVcpuBus Bus, string CpuModel, int Vcpus, IExitTrace? Trace = null);
+
+/// <summary>A virtual machine of one engine: processors and their local APICs over guest memory.</summary>
+public interface IVm : IDisposable
+{
+    /// <summary>vCPUs in order of APIC ID. 0 is the bootstrap processor; the others wait for SIPI.</summary>
+    IReadOnlyList<IVcpu> Vcpus { get; }
+
+    /// <summary>Delivers an interrupt message to the local APICs. Thread-safe.</summary>
+    void DeliverInterrupt(byte vector, byte deliveryMode, bool logical, byte destination, bool levelTriggered);
+
+    /// <summary>The level of the 8259 pair's INTR output. Thread-safe.</summary>
+    void SetExternalInterrupt(bool asserted);
+}
+
+/// <summary>One virtual processor. Everything but <see cref="RequestExit"/> belongs to the thread that runs it.</summary>
+public interface IVcpu
+{
+    int Index { get; }
+
+    /// <summary>Runs guest code until something other than I/O wants the caller. HLT with nothing pending sleeps inside.</summary>
+    VcpuExit Run();
+
+    /// <summary>Makes <see cref="Run"/> return <see cref="VcpuExitReason.Interrupted"/> soon, or its next call at once. Any thread may call it.</summary>
+    void RequestExit();
+
+    VcpuState Save();
+
+    void Load(VcpuState state);
+
+    VcpuStatistics Statistics { get; }
+}
+
+public enum VcpuExitReason
+{
+    /// <summary><see cref="IVcpu.RequestExit"/> was called.</summary>
+    Interrupted,
+    /// <summary>HLT with interrupts off and no way to be woken but NMI or INIT: halted for good.</summary>
+    Halted,
+    /// <summary>Triple fault: <see cref="VcpuExit.Detail"/> tells the vectors that led there.</summary>
+    Shutdown,
+    /// <summary>The engine cannot go on; <see cref="VcpuExit.Detail"/> says why.</summary>
+    Failed,
+}
+
+public readonly record struct VcpuExit(VcpuExitReason Reason, string? Detail = null);
+
+/// <summary>What guests reach outside RAM and processor. Called on vCPU threads, so implementations are thread-safe.</summary>
+public interface IVcpuBus
+{
+    /// <param name="size">1, 2 or 4 bytes.</param>
+    uint ReadPort(ushort port, int size);
+
+    /// <param name="size">1, 2 or 4 bytes.</param>
+    void WritePort(ushort port, int size, uint value);
+
+    /// <param name="size">1, 2, 4 or 8 bytes.</param>
+    ulong ReadMemory(ulong address, int size);
+
+    /// <param name="size">1, 2, 4 or 8 bytes.</param>
+    void WriteMemory(ulong address, int size, ulong value);
+
+    /// <summary>The INTA cycle: the vector of the 8259 pair's highest request, which becomes in service. -1 if the request is gone.</summary>
+    int AcknowledgeExternalInterrupt();
+
+    /// <summary>A local APIC saw EOI for a level-triggered vector: IOAPICs clear their remote IRR (SDM 3A 11.8.5).</summary>
+    void EndOfInterrupt(byte vector);
+}
+
+/// <summary>Told of each exit to the VMM, for --trace. Called on vCPU threads.</summary>
+public interface IExitTrace
+{
+    /// <param name="kind">For example "out", "mmio-read", "cpuid", "hlt".</param>
+    void Exit(int vcpu, ulong rip, string kind, ulong address, ulong value);
+}
+
+/// <summary>Counts since the vCPU was made.</summary>
+/// <param name="Instructions">Guest instructions retired.</param>
+/// <param name="GuestTime">Time in guest code.</param>
+/// <param name="VmmTime">Time in the bus and devices on behalf of this vCPU.</param>
+/// <param name="HaltTime">Time asleep in HLT.</param>
+/// <param name="Exits">Exits by kind.</param>
+public sealed record VcpuStatistics(
+    long Instructions, TimeSpan GuestTime, TimeSpan VmmTime, TimeSpan HaltTime, IReadOnlyDictionary<string, long> Exits);
+
+/// <summary>A segment register with its hidden part. <paramref name="Attributes"/> is laid out as the VMX access rights (SDM 3C 25.4.1):
+/// type 0-3, S 4, DPL 5-6, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16.</summary>
+public readonly record struct SegmentState(ushort Selector, ulong Base, uint Limit, uint Attributes);
+
+/// <summary>The architectural state of a vCPU, engine-neutral. General registers in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15.</summary>
+public sealed record VcpuState
+{
+    public ulong[] Registers { get; init; } = new ulong[16];
+    public ulong Rip { get; init; }
+    public ulong Rflags { get; init; } = 2;
+    public SegmentState Es { get; init; }
+    public SegmentState Cs { get; init; }
+    public SegmentState Ss { get; init; }
+    public SegmentState Ds { get; init; }
+    public SegmentState Fs { get; init; }
+    public SegmentState Gs { get; init; }
+    public SegmentState Ldtr { get; init; }
+    public SegmentState Tr { get; init; }
+    public ulong GdtBase { get; init; }
+    public ushort GdtLimit { get; init; }
+    public ulong IdtBase { get; init; }
+    public ushort IdtLimit { get; init; }
+    public ulong Cr0 { get; init; }
+    public ulong Cr2 { get; init; }
+    public ulong Cr3 { get; init; }
+    public ulong Cr4 { get; init; }
+    public ulong Efer { get; init; }
+}
