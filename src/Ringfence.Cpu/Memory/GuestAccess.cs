@@ -1,0 +1,95 @@
+using System.Runtime.CompilerServices;
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.Memory;
+
+/// <summary>
+/// How handlers reach guest memory by linear address. The fast path is inlined: one TLB entry, one comparison. On failure the fault is
+/// already recorded in the state and the handler returns <see cref="Exits.Abort"/>.
+/// </summary>
+internal static unsafe class GuestAccess
+{
+    public const int TlbEntries = 4096;
+    public const int PageBytes = 4096;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Read<T>(CpuState* s, ulong linear, out T value)
+        where T : unmanaged
+    {
+        TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
+        if ((entry->Read ^ linear) <= (ulong)(PageBytes - sizeof(T)))
+        {
+            value = *(T*)(linear + entry->Addend);
+            return true;
+        }
+        if (SlowAccess.Read(s, linear, sizeof(T)))
+        {
+            value = *(T*)s->Scratch;
+            return true;
+        }
+        value = default;
+        return false;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Write<T>(CpuState* s, ulong linear, T value)
+        where T : unmanaged
+    {
+        TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
+        if ((entry->Write ^ linear) <= (ulong)(PageBytes - sizeof(T)))
+        {
+            *(T*)(linear + entry->Addend) = value;
+            return true;
+        }
+        *(T*)s->Scratch = value;
+        return SlowAccess.Write(s, linear, sizeof(T));
+    }
+
+    /// <summary>The host address of guest memory that may be read and written in place, for a read-modify-write; null when the access
+    /// must go the long way (<see cref="Read"/> with write intent, then <see cref="Write"/>).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T* Modify<T>(CpuState* s, ulong linear)
+        where T : unmanaged
+    {
+        TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
+        // A page that may be written may be read.
+        return (entry->Write ^ linear) <= (ulong)(PageBytes - sizeof(T)) ? (T*)(linear + entry->Addend) : null;
+    }
+
+    /// <summary>The long way's first half: reads with the rights of a write, so that a read-modify-write faults before it has effects.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool ReadForWrite<T>(CpuState* s, ulong linear, out T value)
+        where T : unmanaged
+    {
+        bool done = SlowAccess.ReadForWrite(s, linear, sizeof(T));
+        value = *(T*)s->Scratch;
+        return done;
+    }
+
+    /// <summary>The linear address of the op's memory operand.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Linear(CpuState* s, Op* o) => Wide.Linear(s, o);
+}
+
+/// <summary>How an op's memory operand becomes a linear address. A type parameter of handlers, so that each pays only for its own.</summary>
+internal unsafe interface IAddressing
+{
+    static abstract ulong Linear(CpuState* s, Op* o);
+}
+
+/// <summary>64-bit code, 64-bit address size, no segment base: nearly everything in long mode.</summary>
+internal readonly struct Plain : IAddressing
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe ulong Linear(CpuState* s, Op* o) =>
+        *(ulong*)((byte*)s + o->Base) + (*(ulong*)((byte*)s + o->Index) << o->Scale) + (ulong)o->Displacement;
+}
+
+/// <summary>Any address size, any segment base, wrapping as the mode says.</summary>
+internal readonly struct Wide : IAddressing
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe ulong Linear(CpuState* s, Op* o) =>
+        ((Plain.Linear(s, o) & o->AddressMask) + *(ulong*)((byte*)s + o->Segment)) & s->LinearMask;
+}
