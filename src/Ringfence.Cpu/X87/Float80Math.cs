@@ -348,7 +348,7 @@ public static partial class Float80Math
     }
 
     /// <summary>hi:lo divided by a normalized divisor greater than <paramref name="hi"/>, by two 32-bit digits.</summary>
-    private static ulong DivideWide(ulong hi, ulong lo, ulong divisor, out ulong remainder)
+    internal static ulong DivideWide(ulong hi, ulong lo, ulong divisor, out ulong remainder)
     {
         ulong divisorHigh = divisor >> 32, divisorLow = (uint)divisor;
         ulong digitHigh = hi / divisorHigh;

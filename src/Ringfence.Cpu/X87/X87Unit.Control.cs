@@ -68,7 +68,7 @@ public static unsafe partial class X87Unit
     public static void Restore(X87State* f, ReadOnlySpan<byte> image, bool wide, bool real) =>
         X87Image.ReadSave(ref *f, image, wide, real);
 
-    /// <summary>EMMS: all registers empty and TOP 0 (SDM 3A, table 13-1).</summary>
+    /// <summary>EMMS: all registers empty and TOP 0 (SDM 3A, "Intel MMX Technology System Programming").</summary>
     public static void EmptyAll(X87State* f)
     {
         SetTop(f, 0);
