@@ -2,9 +2,9 @@ namespace Ringfence.Cpu.X87;
 
 public static partial class Float80Math
 {
-    private static Wide LnOf2 => new(0, -1, new UInt128(0xB172_17F7_D1CF_79AB, 0xC9E3_B398_03F2_F6AF));
+    private static WideFloat LnOf2 => new(0, -1, new UInt128(0xB172_17F7_D1CF_79AB, 0xC9E3_B398_03F2_F6AF));
 
-    private static Wide TwoOverLnOf2 => new(0, 1, new UInt128(0xB8AA_3B29_5C17_F0BB, 0xBE87_FED0_691D_3E88));
+    private static WideFloat TwoOverLnOf2 => new(0, 1, new UInt128(0xB8AA_3B29_5C17_F0BB, 0xBE87_FED0_691D_3E88));
 
     /// <summary>F2XM1: 2^a - 1, for a from -1 to 1. Other arguments, whose result is undefined, come back as they are.</summary>
     public static Float80 Exp2MinusOne(Float80 a, uint control, ref uint status)
@@ -27,7 +27,7 @@ public static partial class Float80Math
             // 2^-1 - 1 is exact, and so is 2^1 - 1, which is its argument.
             return a == Float80.One.Negate() ? new Float80(Float80.SignBit, Float80.Bias - 1, Float80.IntegerBit) : a;
         }
-        Wide result = Series.ExpMinusOne(ToWide(a) * LnOf2);
+        WideFloat result = Series.ExpMinusOne(ToWide(a) * LnOf2);
         return RoundWide(result, a.Sign, control, ref status);
     }
 
@@ -111,30 +111,30 @@ public static partial class Float80Math
             Float80 sum = Add(x, Float80.One, X87Control.Initial, ref ignored);
             return YLog2X(y, sum, control, ref status);
         }
-        Wide small = ToWide(x);
+        WideFloat small = ToWide(x);
         // 2 + x as a number below 4, for log2(1 + x) = 2/ln 2 · artanh(x / (2 + x)).
         UInt128 part = small.ToFixed(126);
-        Wide denominator = Wide.Normalized(0, 1, x.IsNegative ? (UInt128.One << 127) - part : (UInt128.One << 127) + part);
+        WideFloat denominator = WideFloat.Normalized(0, 1, x.IsNegative ? (UInt128.One << 127) - part : (UInt128.One << 127) + part);
         return RoundProduct(y, Series.Artanh(small / denominator) * TwoOverLnOf2, control, ref status);
     }
 
     /// <summary>log2 of significand · 2^(exponent - 63), which is not a power of two.</summary>
-    private static Wide Log2(int exponent, ulong significand)
+    private static WideFloat Log2(int exponent, ulong significand)
     {
         // The nearer power of two goes out, which leaves m from √½ to √2 and log2 m = 2/ln 2 · artanh((m - 1) / (m + 1)).
-        Wide ratio;
+        WideFloat ratio;
         if (significand <= 0xB504_F333_F9DE_6484)
         {
-            ratio = Wide.Normalized(0, 127, significand - Float80.IntegerBit)
-                / Wide.Normalized(0, 127, (UInt128)significand + Float80.IntegerBit);
+            ratio = WideFloat.Normalized(0, 127, significand - Float80.IntegerBit)
+                / WideFloat.Normalized(0, 127, (UInt128)significand + Float80.IntegerBit);
         }
         else
         {
             exponent++;
-            ratio = Wide.Normalized(Float80.SignBit, 127, 0UL - significand)
-                / Wide.Normalized(0, 127, (UInt128.One << 64) + significand);
+            ratio = WideFloat.Normalized(Float80.SignBit, 127, 0UL - significand)
+                / WideFloat.Normalized(0, 127, (UInt128.One << 64) + significand);
         }
-        Wide part = Series.Artanh(ratio) * TwoOverLnOf2;
+        WideFloat part = Series.Artanh(ratio) * TwoOverLnOf2;
         if (exponent == 0)
         {
             return part;
@@ -143,12 +143,12 @@ public static partial class Float80Math
         uint sign = exponent < 0 ? Float80.SignBit : 0;
         UInt128 whole = (UInt128)(uint)Math.Abs(exponent) << 112;
         UInt128 fraction = part.ToFixed(112);
-        return Wide.Normalized(sign, 15, sign == part.Sign ? whole + fraction : whole - fraction);
+        return WideFloat.Normalized(sign, 15, sign == part.Sign ? whole + fraction : whole - fraction);
     }
 
-    private static Float80 RoundProduct(Float80 y, Wide factor, uint control, ref uint status)
+    private static Float80 RoundProduct(Float80 y, WideFloat factor, uint control, ref uint status)
     {
-        Wide product = ToWide(y) * factor;
+        WideFloat product = ToWide(y) * factor;
         return RoundWide(product, product.Sign, control, ref status);
     }
 }

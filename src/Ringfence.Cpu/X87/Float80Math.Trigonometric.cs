@@ -38,10 +38,10 @@ public static partial class Float80Math
             cosine = a.IsZero ? Float80.One : sine;
             return;
         }
-        Wide rest = Reduce(a, out uint quadrant);
+        WideFloat rest = Reduce(a, out uint quadrant);
         bool swap = (quadrant & 1) != 0;
-        Wide sineOfRest = swap ? (wantCosine ? Series.Sin(rest) : default) : wantSine ? Series.Sin(rest) : default;
-        Wide cosineOfRest = swap ? (wantSine ? Series.Cos(rest) : default) : wantCosine ? Series.Cos(rest) : default;
+        WideFloat sineOfRest = swap ? (wantCosine ? Series.Sin(rest) : default) : wantSine ? Series.Sin(rest) : default;
+        WideFloat cosineOfRest = swap ? (wantSine ? Series.Cos(rest) : default) : wantCosine ? Series.Cos(rest) : default;
         if (wantSine)
         {
             uint sign = a.Sign ^ ((quadrant & 2) != 0 ? Float80.SignBit : 0);
@@ -62,13 +62,13 @@ public static partial class Float80Math
         {
             return special;
         }
-        Wide rest = Reduce(a, out uint quadrant);
+        WideFloat rest = Reduce(a, out uint quadrant);
         if (rest.Exponent < -64 && quadrant == 0)
         {
             // x + x³/3: the argument and a little more.
             return RoundWide(rest, a.Sign, control, ref status);
         }
-        Wide sine = Series.Sin(rest), cosine = Series.Cos(rest);
+        WideFloat sine = Series.Sin(rest), cosine = Series.Cos(rest);
         bool odd = (quadrant & 1) != 0;
         uint sign = a.Sign ^ rest.Sign ^ (odd ? Float80.SignBit : 0);
         return RoundWide(odd ? cosine / sine : sine / cosine, sign, control, ref status);
@@ -91,7 +91,7 @@ public static partial class Float80Math
     }
 
     /// <summary>|a| = quadrant · π/2 + rest, with a rest of at most π/4 in magnitude.</summary>
-    private static Wide Reduce(Float80 a, out uint quadrant)
+    private static WideFloat Reduce(Float80 a, out uint quadrant)
     {
         int exponent = a.Exponent;
         ulong significand = a.Significand;
@@ -100,7 +100,7 @@ public static partial class Float80Math
         quadrant = 0;
         if (exponent < -1)
         {
-            return new Wide(0, exponent, (UInt128)significand << 64);
+            return new WideFloat(0, exponent, (UInt128)significand << 64);
         }
         // In units of 2^-65 the argument is an integer below 2^128 and π/2 is Pi66: the division is exact.
         UInt128 value = (UInt128)significand << (exponent + 2);
@@ -114,7 +114,7 @@ public static partial class Float80Math
             sign = Float80.SignBit;
         }
         quadrant = (uint)quotient & 3;
-        return Wide.Normalized(sign, 127 - 65, rest);
+        return WideFloat.Normalized(sign, 127 - 65, rest);
     }
 
     /// <summary>FPATAN: the angle of the point (x, y) in radians, from -π to π.</summary>
@@ -129,40 +129,40 @@ public static partial class Float80Math
         {
             // ±π/4 or ±3π/4
             return RoundWide(
-                x.IsNegative ? Wide.Normalized(0, 1, Pi128 - (Pi128 >> 2)) : new Wide(0, -1, Pi128), y.Sign, control, ref status);
+                x.IsNegative ? WideFloat.Normalized(0, 1, Pi128 - (Pi128 >> 2)) : new WideFloat(0, -1, Pi128), y.Sign, control, ref status);
         }
         if (y.IsZero || x.IsInfinity)
         {
-            return x.IsNegative ? RoundWide(new Wide(0, 1, Pi128), y.Sign, control, ref status) : Float80.Zero(y.Sign);
+            return x.IsNegative ? RoundWide(new WideFloat(0, 1, Pi128), y.Sign, control, ref status) : Float80.Zero(y.Sign);
         }
         if (x.IsZero || y.IsInfinity)
         {
-            return RoundWide(new Wide(0, 0, Pi128), y.Sign, control, ref status);
+            return RoundWide(new WideFloat(0, 0, Pi128), y.Sign, control, ref status);
         }
-        Wide opposite = ToWide(y).Abs, adjacent = ToWide(x).Abs;
+        WideFloat opposite = ToWide(y).Abs, adjacent = ToWide(x).Abs;
         bool steep = opposite.Exponent != adjacent.Exponent
             ? opposite.Exponent > adjacent.Exponent
             : opposite.Significand > adjacent.Significand;
-        Wide angle = ArctangentOfRatio(steep ? adjacent / opposite : opposite / adjacent);
+        WideFloat angle = ArctangentOfRatio(steep ? adjacent / opposite : opposite / adjacent);
         if (steep)
         {
             angle = x.IsNegative
-                ? Wide.Normalized(0, 1, (Pi128 >> 1) + angle.ToFixed(126))
-                : Wide.Normalized(0, 0, Pi128 - angle.ToFixed(127));
+                ? WideFloat.Normalized(0, 1, (Pi128 >> 1) + angle.ToFixed(126))
+                : WideFloat.Normalized(0, 0, Pi128 - angle.ToFixed(127));
         }
         else if (x.IsNegative)
         {
-            angle = Wide.Normalized(0, 1, Pi128 - angle.ToFixed(126));
+            angle = WideFloat.Normalized(0, 1, Pi128 - angle.ToFixed(126));
         }
         return RoundWide(angle, y.Sign, control, ref status);
     }
 
     /// <summary>arctan q, where 0 &lt; q &lt;= 1: the nearest arctan(i/8) and arctan((q - i/8) / (1 + q·i/8)).</summary>
-    private static Wide ArctangentOfRatio(Wide q)
+    private static WideFloat ArctangentOfRatio(WideFloat q)
     {
         if (q.Exponent >= 0)
         {
-            return new Wide(0, -1, Pi128);
+            return new WideFloat(0, -1, Pi128);
         }
         UInt128 fraction = q.ToFixed(128);
         uint i = (uint)((ulong)(fraction >> 124) + 1) >> 1;
@@ -176,11 +176,11 @@ public static partial class Float80Math
         UInt128 numerator = below ? UInt128.Zero - eightfold : eightfold;
         if (numerator == 0)
         {
-            return Wide.Normalized(0, -1, table);
+            return WideFloat.Normalized(0, -1, table);
         }
-        Wide denominator = new(0, 3, (UInt128.One << 127) + ((fraction >> 4) * i));
-        UInt128 part = Series.Arctan(Wide.Normalized(0, -1, numerator) / denominator).ToFixed(128);
-        return Wide.Normalized(0, -1, below ? table - part : table + part);
+        WideFloat denominator = new(0, 3, (UInt128.One << 127) + ((fraction >> 4) * i));
+        UInt128 part = Series.Arctan(WideFloat.Normalized(0, -1, numerator) / denominator).ToFixed(128);
+        return WideFloat.Normalized(0, -1, below ? table - part : table + part);
     }
 
     private static UInt128 ArctanOfEighths(uint i) => i switch
@@ -195,16 +195,16 @@ public static partial class Float80Math
         _ => Pi128,
     };
 
-    private static Wide ToWide(Float80 a)
+    private static WideFloat ToWide(Float80 a)
     {
         int exponent = a.Exponent;
         ulong significand = a.Significand;
         Normalize(ref exponent, ref significand);
-        return new Wide(a.Sign, exponent - Float80.Bias, (UInt128)significand << 64);
+        return new WideFloat(a.Sign, exponent - Float80.Bias, (UInt128)significand << 64);
     }
 
     /// <summary>Rounds a result that is never exact, at full precision whatever PC says.</summary>
-    private static Float80 RoundWide(Wide value, uint sign, uint control, ref uint status) =>
+    private static Float80 RoundWide(WideFloat value, uint sign, uint control, ref uint status) =>
         Round(sign, value.Exponent + Float80.Bias, (ulong)(value.Significand >> 64), (ulong)value.Significand | 1,
             control | X87Control.PrecisionExtended, ref status);
 }

@@ -14,30 +14,30 @@ internal static class Series
     private static readonly UInt128[] OddCoefficients = Inverses(20);
 
     /// <summary>sin r, where 0 &lt; r &lt; 0.8.</summary>
-    public static Wide Sin(Wide r) => r * new Wide(0, -1, Alternating(SinCoefficients, Square(r), SinCoefficients.Length));
+    public static WideFloat Sin(WideFloat r) => r * new WideFloat(0, -1, Alternating(SinCoefficients, Square(r), SinCoefficients.Length));
 
     /// <summary>cos r, where 0 &lt;= r &lt; 0.8.</summary>
-    public static Wide Cos(Wide r) => new(0, -1, Alternating(CosCoefficients, Square(r), CosCoefficients.Length));
+    public static WideFloat Cos(WideFloat r) => new(0, -1, Alternating(CosCoefficients, Square(r), CosCoefficients.Length));
 
     /// <summary>e^y - 1, where |y| &lt; 0.7.</summary>
-    public static Wide ExpMinusOne(Wide y)
+    public static WideFloat ExpMinusOne(WideFloat y)
     {
         UInt128 fraction = y.ToFixed(128);
         return y * (y.Sign != 0
-            ? new Wide(0, -1, Alternating(ExpCoefficients, fraction, ExpCoefficients.Length))
+            ? new WideFloat(0, -1, Alternating(ExpCoefficients, fraction, ExpCoefficients.Length))
             : OnePlus(ExpCoefficients, fraction));
     }
 
     /// <summary>artanh z, where |z| &lt; 0.18.</summary>
-    public static Wide Artanh(Wide z) => z * OnePlus(OddCoefficients, Square(z));
+    public static WideFloat Artanh(WideFloat z) => z * OnePlus(OddCoefficients, Square(z));
 
     /// <summary>arctan t, where |t| &lt;= 1/16.</summary>
-    public static Wide Arctan(Wide t) => t * Wide.Normalized(0, -1, Alternating(OddCoefficients, Square(t), 12));
+    public static WideFloat Arctan(WideFloat t) => t * WideFloat.Normalized(0, -1, Alternating(OddCoefficients, Square(t), 12));
 
-    private static UInt128 Square(Wide value)
+    private static UInt128 Square(WideFloat value)
     {
         UInt128 fraction = value.ToFixed(128);
-        return Wide.MultiplyHigh(fraction, fraction);
+        return WideFloat.MultiplyHigh(fraction, fraction);
     }
 
     /// <summary>1 - x (c1 - x (c2 - ...)).</summary>
@@ -46,20 +46,20 @@ internal static class Series
         UInt128 sum = coefficients[terms - 1];
         for (int k = terms - 2; k >= 0; k--)
         {
-            sum = coefficients[k] - Wide.MultiplyHigh(x, sum);
+            sum = coefficients[k] - WideFloat.MultiplyHigh(x, sum);
         }
-        return One - Wide.MultiplyHigh(x, sum);
+        return One - WideFloat.MultiplyHigh(x, sum);
     }
 
     /// <summary>1 + x (c1 + x (c2 + ...)).</summary>
-    private static Wide OnePlus(UInt128[] coefficients, UInt128 x)
+    private static WideFloat OnePlus(UInt128[] coefficients, UInt128 x)
     {
         UInt128 sum = coefficients[^1];
         for (int k = coefficients.Length - 2; k >= 0; k--)
         {
-            sum = coefficients[k] + Wide.MultiplyHigh(x, sum);
+            sum = coefficients[k] + WideFloat.MultiplyHigh(x, sum);
         }
-        return new Wide(0, 0, (UInt128.One << 127) + (Wide.MultiplyHigh(x, sum) >> 1));
+        return new WideFloat(0, 0, (UInt128.One << 127) + (WideFloat.MultiplyHigh(x, sum) >> 1));
     }
 
     private static UInt128[] InverseFactorials(int count, Func<int, int> factor)

@@ -6,13 +6,13 @@ namespace Ringfence.Cpu.X87;
 /// An intermediate of the transcendental functions: significand · 2^(exponent - 127), the significand having bit 127 set. Operations
 /// truncate, each being wrong by less than a unit or two of 128 bits, of which a result keeps 64.
 /// </summary>
-internal readonly struct Wide
+internal readonly struct WideFloat
 {
     public readonly UInt128 Significand;
     public readonly int Exponent;
     public readonly uint Sign;
 
-    public Wide(uint sign, int exponent, UInt128 significand)
+    public WideFloat(uint sign, int exponent, UInt128 significand)
     {
         Sign = sign;
         Exponent = exponent;
@@ -20,23 +20,23 @@ internal readonly struct Wide
     }
 
     /// <summary>From any non-zero value: <paramref name="significand"/> · 2^(exponent - 127).</summary>
-    public static Wide Normalized(uint sign, int exponent, UInt128 significand)
+    public static WideFloat Normalized(uint sign, int exponent, UInt128 significand)
     {
         int shift = (int)UInt128.LeadingZeroCount(significand);
-        return new Wide(sign, exponent - shift, significand << shift);
+        return new WideFloat(sign, exponent - shift, significand << shift);
     }
 
-    public Wide Abs => new(0, Exponent, Significand);
+    public WideFloat Abs => new(0, Exponent, Significand);
 
-    public static Wide operator *(Wide a, Wide b)
+    public static WideFloat operator *(WideFloat a, WideFloat b)
     {
         UInt128 product = MultiplyHigh(a.Significand, b.Significand);
         return (product >> 127) != 0
-            ? new Wide(a.Sign ^ b.Sign, a.Exponent + b.Exponent + 1, product)
-            : new Wide(a.Sign ^ b.Sign, a.Exponent + b.Exponent, product << 1);
+            ? new WideFloat(a.Sign ^ b.Sign, a.Exponent + b.Exponent + 1, product)
+            : new WideFloat(a.Sign ^ b.Sign, a.Exponent + b.Exponent, product << 1);
     }
 
-    public static Wide operator /(Wide a, Wide b)
+    public static WideFloat operator /(WideFloat a, WideFloat b)
     {
         UInt128 rest = a.Significand;
         int exponent = a.Exponent - b.Exponent - 1;
