@@ -221,6 +221,18 @@ public static unsafe partial class X87Unit
         }
     }
 
+    /// <summary>FSTPNCE ST(i), an alias of FSTP ST(i) (D9 D8) that raises no stack underflow: an empty ST(0) is popped, no more.</summary>
+    public static void StoreRegisterUnchecked(X87State* f, int i)
+    {
+        int top = f->Top;
+        Commit(f, 0);
+        if (!IsEmpty(f, top))
+        {
+            Write(f, top + i, *Register(f, top));
+        }
+        Pop(f);
+    }
+
     /// <summary>FXCH ST(i). An empty register is filled with the indefinite first if IE is masked.</summary>
     public static void Exchange(X87State* f, int i)
     {

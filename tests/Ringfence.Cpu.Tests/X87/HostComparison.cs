@@ -9,7 +9,7 @@ internal static unsafe class HostComparison
 {
     private const int MemorySize = 16;
 
-    public enum Memory
+    public enum OperandKind
     {
         None,
         Single,
@@ -28,7 +28,7 @@ internal static unsafe class HostComparison
     /// <param name="approximate">ST(0) and ST(1) may differ by a unit in the last place, and C1, PE and UE with them.</param>
     /// <param name="maximumExponent">The range over which the instruction's result is defined, for ST(0).</param>
     public static void Run(
-        string name, ReadOnlySpan<byte> instruction, Memory memory, Apply apply, uint undefined = 0, int cases = 60_000,
+        string name, ReadOnlySpan<byte> instruction, OperandKind memory, Apply apply, uint undefined = 0, int cases = 60_000,
         bool compares = false, bool approximate = false, int maximumExponent = 0x7FFF)
     {
         Assert.SkipUnless(HostX87.IsAvailable, "the oracle is the x87 of an x86-64 Linux host");
@@ -143,29 +143,29 @@ internal static unsafe class HostComparison
         return state;
     }
 
-    private static void FillMemory(OperandSource source, Memory memory, byte* at, Float80 near)
+    private static void FillMemory(OperandSource source, OperandKind memory, byte* at, Float80 near)
     {
         new Span<byte>(at, MemorySize).Fill(0xCC);
         switch (memory)
         {
-            case Memory.Single:
+            case OperandKind.Single:
                 *(uint*)at = source.Bits32();
                 break;
-            case Memory.Double:
+            case OperandKind.Double:
                 *(ulong*)at = source.Double();
                 break;
-            case Memory.Extended:
+            case OperandKind.Extended:
                 Float80 value = source.Near(near);
                 *(ulong*)at = value.Significand;
                 *(ushort*)(at + 8) = value.SignExponent;
                 break;
-            case Memory.Integer16:
+            case OperandKind.Integer16:
                 *(short*)at = (short)source.Bits64();
                 break;
-            case Memory.Integer:
+            case OperandKind.Integer:
                 *(long*)at = (long)source.Bits64() >> source.Below(64);
                 break;
-            case Memory.Bcd:
+            case OperandKind.Bcd:
                 (*(ulong*)at, *(ushort*)(at + 8)) = source.Bcd();
                 break;
             default:

@@ -10,35 +10,35 @@ public sealed unsafe class X87TranscendentalTests
 
     [Fact]
     public void Sine() =>
-        Run("fsin", [0xD9, 0xFE], Memory.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Sine(f), 0, Cases, approximate: true);
+        Run("fsin", [0xD9, 0xFE], OperandKind.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Sine(f), 0, Cases, approximate: true);
 
     [Fact]
     public void Cosine() =>
-        Run("fcos", [0xD9, 0xFF], Memory.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Cosine(f), 0, Cases, approximate: true);
+        Run("fcos", [0xD9, 0xFF], OperandKind.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Cosine(f), 0, Cases, approximate: true);
 
     [Fact]
     public void SineCosine() =>
-        Run("fsincos", [0xD9, 0xFB], Memory.None, (X87State* f, byte* m, ref ulong r) => X87Unit.SineCosine(f), 0, Cases, approximate: true);
+        Run("fsincos", [0xD9, 0xFB], OperandKind.None, (X87State* f, byte* m, ref ulong r) => X87Unit.SineCosine(f), 0, Cases, approximate: true);
 
     [Fact]
     public void Tangent() =>
-        Run("fptan", [0xD9, 0xF2], Memory.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Tangent(f), 0, Cases, approximate: true);
+        Run("fptan", [0xD9, 0xF2], OperandKind.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Tangent(f), 0, Cases, approximate: true);
 
     [Fact]
     public void Arctangent() =>
-        Run("fpatan", [0xD9, 0xF3], Memory.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Arctangent(f), 0, Cases, approximate: true);
+        Run("fpatan", [0xD9, 0xF3], OperandKind.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Arctangent(f), 0, Cases, approximate: true);
 
     [Fact]
     public void Exp2MinusOne() =>
-        Run("f2xm1", [0xD9, 0xF0], Memory.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Exp2MinusOne(f), 0, Cases,
+        Run("f2xm1", [0xD9, 0xF0], OperandKind.None, (X87State* f, byte* m, ref ulong r) => X87Unit.Exp2MinusOne(f), 0, Cases,
             approximate: true, maximumExponent: 0x3FFE);
 
     [Fact]
     public void YLog2X() =>
-        Run("fyl2x", [0xD9, 0xF1], Memory.None, (X87State* f, byte* m, ref ulong r) => X87Unit.YLog2X(f), 0, Cases, approximate: true);
+        Run("fyl2x", [0xD9, 0xF1], OperandKind.None, (X87State* f, byte* m, ref ulong r) => X87Unit.YLog2X(f), 0, Cases, approximate: true);
 
     [Fact]
     public void YLog2XPlus1() =>
-        Run("fyl2xp1", [0xD9, 0xF9], Memory.None, (X87State* f, byte* m, ref ulong r) => X87Unit.YLog2XPlus1(f), 0, Cases,
+        Run("fyl2xp1", [0xD9, 0xF9], OperandKind.None, (X87State* f, byte* m, ref ulong r) => X87Unit.YLog2XPlus1(f), 0, Cases,
             approximate: true, maximumExponent: 0x3FFC);
 }
