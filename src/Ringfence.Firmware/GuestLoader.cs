@@ -51,6 +51,11 @@ public static class GuestLoader
         }
         if (BootSectorLoader.Recognises(bytes))
         {
+            // An EFI-stub bzImage cut off in its setup header still has a boot signature.
+            if (bytes.StartsWith("MZ"u8))
+            {
+                throw kernel.Error("no kernel: an EFI program, or a Linux kernel truncated in its setup header");
+            }
             return BootSectorLoader.Load(map, request);
         }
         if (BootSectorLoader.IsBiosRom(bytes))
