@@ -242,11 +242,18 @@ internal sealed partial class MonitorCode
         _a.mov(al, 0xB);
         _a.call(read);
         _a.mov(r8d, eax);
-        // Not while an update is under way.
+        // Not while an update is under way. All ones: nothing answers.
         Label busy = _a.CreateLabel();
+        Label present = _a.CreateLabel();
+        Label end = _a.CreateLabel();
         _a.Label(ref busy);
         _a.mov(al, 0xA);
         _a.call(read);
+        _a.cmp(al, -1);
+        _a.jne(present);
+        Print("there is no real-time clock\n");
+        _a.jmp(end);
+        _a.Label(ref present);
         _a.test(al, 0x80);
         _a.jnz(busy);
         foreach ((byte register, string after) in new (byte, string)[]
@@ -261,6 +268,8 @@ internal sealed partial class MonitorCode
                 Print(after);
             }
         }
+        _a.Label(ref end);
+        _a.nop();
     }
 
     private void Echo()
