@@ -83,6 +83,12 @@ internal sealed partial class MonitorCode
 
     private void InitialiseDevices()
     {
+        // Virtual wire mode (SDM 3A 11.5.1, MP 1.4 §3.6.2.2), where no firmware has set it up: local APIC on, LINT0 takes the 8259 pair.
+        const uint SpuriousVectorEnabled = 0x1FF;
+        const uint ExternalInterrupt = 0x700;
+        _a.mov(ecx, (uint)BoardLayout.LocalApicBase);
+        _a.mov(__dword_ptr[rcx + 0xF0], SpuriousVectorEnabled);
+        _a.mov(__dword_ptr[rcx + 0x350], ExternalInterrupt);
         // The 8259 pair at vectors 0x20 to 0x2F, only the timer and COM1 unmasked.
         OutByte(0x20, 0x11);
         OutByte(0xA0, 0x11);
