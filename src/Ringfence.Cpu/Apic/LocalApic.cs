@@ -9,7 +9,7 @@ namespace Ringfence.Cpu.Apic;
 /// </summary>
 public sealed class LocalApic : IDisposable
 {
-    private const int Masked = 1 << 16;
+    private const uint Masked = 1 << 16;
     private const int TimerLvt = 0;
     private const int Lint0 = 3;
     private const ulong BaseEnable = 1 << 11;
@@ -201,7 +201,7 @@ public sealed class LocalApic : IDisposable
         Array.Clear(_request);
         Array.Clear(_service);
         Array.Clear(_trigger);
-        Array.Fill(_lvt, (uint)Masked);
+        Array.Fill(_lvt, Masked);
         _taskPriority = 0;
         _logicalDestination = 0;
         _destinationFormat = uint.MaxValue;
@@ -349,7 +349,7 @@ public sealed class LocalApic : IDisposable
             _ => 0x107FFu,
         };
         uint old = _lvt[index];
-        _lvt[index] = (value & defined) | (SoftwareEnabled ? 0 : Masked);
+        _lvt[index] = (value & defined) | (SoftwareEnabled ? 0u : Masked);
         if (index == TimerLvt && ((old ^ value) & 0x60000) != 0)
         {
             // SDM 3A 11.5.4.1: going to or from TSC-deadline mode disarms the timer.

@@ -24,11 +24,11 @@ internal sealed unsafe partial class Binder
                     : Pick.Stack<CallRelative>(Is64 ? 8 : 4, _mode);
                 return true;
             case FlowControl.IndirectBranch when i.Mnemonic == Mnemonic.Jmp && !IsFar(in i):
-                op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<JumpTo<MemoryOperand>>(Size(in i)) : Pick.Width<JumpTo<FirstRegister>>(Size(in i));
+                op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<JumpTo<MemoryValue>>(Size(in i)) : Pick.Width<JumpTo<FirstRegister>>(Size(in i));
                 return true;
             case FlowControl.IndirectCall when i.Mnemonic == Mnemonic.Call && !IsFar(in i):
                 op->Handler = i.Op0Kind == OpKind.Memory
-                    ? Pick.Stack<CallTo<MemoryOperand>>(Size(in i), _mode) : Pick.Stack<CallTo<FirstRegister>>(Size(in i), _mode);
+                    ? Pick.Stack<CallTo<MemoryValue>>(Size(in i), _mode) : Pick.Stack<CallTo<FirstRegister>>(Size(in i), _mode);
                 return true;
             case FlowControl.Return when i.Mnemonic == Mnemonic.Ret:
                 op->Handler = Pick.Stack<ReturnNear>(StackOperandSize(in i), _mode);

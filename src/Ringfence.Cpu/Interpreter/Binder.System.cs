@@ -41,7 +41,7 @@ internal sealed unsafe partial class Binder
             case Mnemonic.Hlt: op->Handler = &SystemInstructions.Hlt; ends = true; return true;
             case Mnemonic.Clts: op->Handler = &SystemInstructions.Clts; ends = true; return true;
             case Mnemonic.Lmsw:
-                op->Handler = memory ? &SystemInstructions.Lmsw<MemoryOperand> : &SystemInstructions.Lmsw<FirstRegister>;
+                op->Handler = memory ? &SystemInstructions.Lmsw<MemoryValue> : &SystemInstructions.Lmsw<FirstRegister>;
                 ends = true;
                 return true;
             case Mnemonic.Smsw: return BindStoreSystem(in i, op, 2);
@@ -58,21 +58,21 @@ internal sealed unsafe partial class Binder
                 return true;
             case Mnemonic.Lldt or Mnemonic.Ltr:
                 op->Extra = i.Mnemonic == Mnemonic.Ltr ? (byte)1 : (byte)0;
-                op->Handler = memory ? &SystemInstructions.LoadSystemSegment<MemoryOperand> : &SystemInstructions.LoadSystemSegment<FirstRegister>;
+                op->Handler = memory ? &SystemInstructions.LoadSystemSegment<MemoryValue> : &SystemInstructions.LoadSystemSegment<FirstRegister>;
                 return true;
             case Mnemonic.Invlpg: op->Handler = &SystemInstructions.Invlpg; ends = true; return true;
             case Mnemonic.Wbinvd or Mnemonic.Invd: op->Handler = &SystemInstructions.PrivilegedNop; return true;
             case Mnemonic.Swapgs: op->Handler = &SystemInstructions.Swapgs; return true;
             case Mnemonic.Verr or Mnemonic.Verw:
                 op->Extra = i.Mnemonic == Mnemonic.Verr ? (byte)0 : (byte)1;
-                op->Handler = memory ? &SystemInstructions.Probe<MemoryOperand, ushort> : &SystemInstructions.Probe<FirstRegister, ushort>;
+                op->Handler = memory ? &SystemInstructions.Probe<MemoryValue, ushort> : &SystemInstructions.Probe<FirstRegister, ushort>;
                 return true;
             case Mnemonic.Lar or Mnemonic.Lsl:
                 op->Extra = i.Mnemonic == Mnemonic.Lar ? (byte)2 : (byte)3;
                 op->Handler = i.Op1Kind == OpKind.Memory
-                    ? Pick.Width<Probe<MemoryOperand>>(i.Op0Register.GetSize()) : Pick.Width<Probe<SecondRegister>>(i.Op0Register.GetSize());
+                    ? Pick.Width<Probe<MemoryValue>>(i.Op0Register.GetSize()) : Pick.Width<Probe<SecondRegister>>(i.Op0Register.GetSize());
                 return true;
-            case Mnemonic.Arpl: op->Handler = memory ? &SystemInstructions.Arpl<MemoryOperand> : &SystemInstructions.Arpl<FirstRegister>; return true;
+            case Mnemonic.Arpl: op->Handler = memory ? &SystemInstructions.Arpl<MemoryValue> : &SystemInstructions.Arpl<FirstRegister>; return true;
             case Mnemonic.Fxsave or Mnemonic.Fxsave64 or Mnemonic.Fxrstor or Mnemonic.Fxrstor64:
                 bool store = i.Mnemonic is Mnemonic.Fxsave or Mnemonic.Fxsave64;
                 op->Extra = i.Mnemonic is Mnemonic.Fxsave64 or Mnemonic.Fxrstor64 ? (byte)8 : (byte)4;
@@ -115,7 +115,7 @@ internal sealed unsafe partial class Binder
                 op->Extra = (byte)(i.Op0Register - Register.ES);
                 ends = true;
                 op->Handler = op->Extra == 1 ? &SystemInstructions.InvalidOpcode
-                    : i.Op1Kind == OpKind.Memory ? &SystemInstructions.MovToSegment<MemoryOperand> : &SystemInstructions.MovToSegment<SecondRegister>;
+                    : i.Op1Kind == OpKind.Memory ? &SystemInstructions.MovToSegment<MemoryValue> : &SystemInstructions.MovToSegment<SecondRegister>;
                 return true;
             case Mnemonic.Mov when i.Op1Kind == OpKind.Register && i.Op1Register.IsSegmentRegister():
                 op->Extra = (byte)(i.Op1Register - Register.ES);

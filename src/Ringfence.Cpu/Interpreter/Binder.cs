@@ -156,26 +156,26 @@ internal sealed unsafe partial class Binder(CpuState* state)
             case Mnemonic.Btr: return BindBitTest<BitReset>(in i, op, size);
             case Mnemonic.Btc: return BindBitTest<BitComplement>(in i, op, size);
             case Mnemonic.Bsf or Mnemonic.Tzcnt:
-                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanForward<MemoryOperand>>(size) : Pick.Width<ScanForward<SecondRegister>>(size);
+                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanForward<MemoryValue>>(size) : Pick.Width<ScanForward<SecondRegister>>(size);
                 return true;
             case Mnemonic.Bsr or Mnemonic.Lzcnt:
-                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanReverse<MemoryOperand>>(size) : Pick.Width<ScanReverse<SecondRegister>>(size);
+                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanReverse<MemoryValue>>(size) : Pick.Width<ScanReverse<SecondRegister>>(size);
                 return true;
             case Mnemonic.Popcnt:
-                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<CountOnes<MemoryOperand>>(size) : Pick.Width<CountOnes<SecondRegister>>(size);
+                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<CountOnes<MemoryValue>>(size) : Pick.Width<CountOnes<SecondRegister>>(size);
                 return true;
             case Mnemonic.Bswap: op->Handler = Pick.Width<Swap>(size); return true;
             case Mnemonic.Shld: return BindDoubleShift<ToLeft>(in i, op, size);
             case Mnemonic.Shrd: return BindDoubleShift<ToRight>(in i, op, size);
             case Mnemonic.Mul:
-                op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<Mul<MemoryOperand>>(size) : Pick.Width<Mul<FirstRegister>>(size);
+                op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<Mul<MemoryValue>>(size) : Pick.Width<Mul<FirstRegister>>(size);
                 return true;
             case Mnemonic.Imul: return BindImul(in i, op, size);
             case Mnemonic.Div:
-                op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<Div<MemoryOperand>>(size) : Pick.Width<Div<FirstRegister>>(size);
+                op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<Div<MemoryValue>>(size) : Pick.Width<Div<FirstRegister>>(size);
                 return true;
             case Mnemonic.Idiv:
-                op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<Idiv<MemoryOperand>>(size) : Pick.Width<Idiv<FirstRegister>>(size);
+                op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<Idiv<MemoryValue>>(size) : Pick.Width<Idiv<FirstRegister>>(size);
                 return true;
             case Mnemonic.Cbw: op->Handler = &MultiplyDivide.ExtendAccumulator<byte, ushort>; return true;
             case Mnemonic.Cwde: op->Handler = &MultiplyDivide.ExtendAccumulator<ushort, uint>; return true;
@@ -336,9 +336,9 @@ internal sealed unsafe partial class Binder(CpuState* state)
         bool memory = i.Op0Kind == OpKind.Memory || (i.OpCount > 1 && i.Op1Kind == OpKind.Memory);
         op->Handler = i.OpCount switch
         {
-            1 => memory ? Pick.Width<Imul<MemoryOperand>>(size) : Pick.Width<Imul<FirstRegister>>(size),
-            2 => memory ? Pick.Width<ImulTwo<MemoryOperand>>(size) : Pick.Width<ImulTwo<SecondRegister>>(size),
-            _ => memory ? Pick.Width<ImulThree<MemoryOperand>>(size) : Pick.Width<ImulThree<SecondRegister>>(size),
+            1 => memory ? Pick.Width<Imul<MemoryValue>>(size) : Pick.Width<Imul<FirstRegister>>(size),
+            2 => memory ? Pick.Width<ImulTwo<MemoryValue>>(size) : Pick.Width<ImulTwo<SecondRegister>>(size),
+            _ => memory ? Pick.Width<ImulThree<MemoryValue>>(size) : Pick.Width<ImulThree<SecondRegister>>(size),
         };
         return true;
     }
@@ -398,24 +398,27 @@ internal sealed unsafe partial class Binder(CpuState* state)
 
     private static delegate*<CpuState*, Op*, Op*> Cmov<TCondition>(bool memory, int size)
         where TCondition : struct, ICondition =>
-        memory ? Pick.Width<MovIf<TCondition, MemoryOperand>>(size) : Pick.Width<MovIf<TCondition, SecondRegister>>(size);
+        memory ? Pick.Width<MovIf<TCondition, MemoryValue>>(size) : Pick.Width<MovIf<TCondition, SecondRegister>>(size);
 
     private bool BindFloatingPoint(in Instruction instruction, Op* op, out bool ends)
     {
-        bool x87 = X87.X87Binder.Handles(in instruction);
-        bool mmx = !x87 && instruction.IsMmx();
-        bool sse = !x87 && !mmx && VectorBinder.Bind(in instruction, op);
-        ends = true;
-        if (x87 || mmx)
+        if (X87.X87Binder.Bind(in instruction, _mode, op))
         {
-            if ((_mode & CodeMode.NoX87) != 0 && !(x87 && instruction.Mnemonic == Mnemonic.Wait))
+            ends = false;
+            return true;
+        }
+        if (instruction.IsMmx())
+        {
+            ends = (_mode & CodeMode.NoX87) != 0;
+            if (ends)
             {
-                op->Handler = mmx && (_s->Cr0 & ControlBits.Emulation) != 0 ? &SystemInstructions.InvalidOpcode : &SystemInstructions.DeviceNotAvailable;
+                op->Handler = (_s->Cr0 & ControlBits.Emulation) != 0 ? &SystemInstructions.InvalidOpcode : &SystemInstructions.DeviceNotAvailable;
                 return true;
             }
-            ends = false;
-            return x87 ? X87.X87Binder.Bind(in instruction, op) : VectorBinder.Bind(in instruction, op);
+            return VectorBinder.Bind(in instruction, op);
         }
+        bool sse = VectorBinder.Bind(in instruction, op);
+        ends = true;
         if (!sse)
         {
             return false;

@@ -114,7 +114,7 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory)
 
     private static bool Reserved(ulong entry, int level, bool leaf, bool nxe, bool longMode)
     {
-        ulong reserved = ReservedAddress | (nxe ? 0 : NoExecute) | (longMode ? 0 : 0x7FF0_0000_0000_0000);
+        ulong reserved = ReservedAddress | (nxe ? 0UL : NoExecute) | (longMode ? 0UL : 0x7FF0_0000_0000_0000UL);
         if (leaf && level > 0)
         {
             // Between the PAT bit (12) and the page frame.

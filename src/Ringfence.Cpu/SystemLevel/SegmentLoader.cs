@@ -1,5 +1,4 @@
 using Ringfence.Cpu.Interpreter;
-using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 
 namespace Ringfence.Cpu.SystemLevel;

@@ -125,7 +125,7 @@ internal static unsafe class FlagInstructions
             return Exits.Fault(s, o, Vectors.DivideError);
         }
         byte al = (byte)s->Gpr[0];
-        Width.Set<ushort>(s, Slots.Rax, (ulong)((al / divisor) << 8) | (byte)(al % divisor));
+        Width.Set<ushort>(s, Slots.Rax, ((ulong)(uint)(al / divisor) << 8) | (byte)(al % divisor));
         Flags.SetLogic<byte>(s, s->Gpr[0]);
         o++;
         return o->Handler(s, o);

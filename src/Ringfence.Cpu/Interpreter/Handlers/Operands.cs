@@ -33,7 +33,7 @@ internal readonly struct SecondRegister : IOperand
     }
 }
 
-internal readonly struct MemoryOperand : IOperand
+internal readonly struct MemoryValue : IOperand
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool Get<T>(CpuState* s, Op* o, out ulong value)

@@ -1,7 +1,6 @@
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
-using Ringfence.Cpu.X87;
 
 namespace Ringfence.Cpu.Interpreter.Handlers;
 
@@ -754,7 +753,7 @@ internal static unsafe class SystemInstructions
         if (raise)
         {
             selector = (selector & ~3UL) | rpl;
-            if (typeof(TOperand) == typeof(MemoryOperand))
+            if (typeof(TOperand) == typeof(MemoryValue))
             {
                 if (!GuestAccess.Write(s, Wide.Linear(s, o), (ushort)selector))
                 {
