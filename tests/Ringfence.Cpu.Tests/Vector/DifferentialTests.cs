@@ -1,4 +1,4 @@
-using System.Runtime.Intrinsics.X86;
+using System.Runtime.InteropServices;
 using System.Text;
 using Iced.Intel;
 
@@ -8,13 +8,14 @@ namespace Ringfence.Cpu.Tests.Vector;
 public sealed unsafe class DifferentialTests
 {
     private const int Rounds = 400;
+    private const int LeastForms = 1700;
     private const ulong ComparedFlags = 0x8D5;
     private const int OperandOffset = 512;
 
     [Fact]
     public void MatchesTheHostProcessor()
     {
-        Assert.SkipUnless(X86Base.X64.IsSupported, "needs an x86-64 host to compare with");
+        Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "needs an x86-64 host to compare with");
         var random = new Random(20240817);
         using var rig = new Rig();
         using var thunk = new HostThunk();
@@ -37,7 +38,7 @@ public sealed unsafe class DifferentialTests
                 failures.Add(failure);
             }
         }
-        Assert.True(forms > 700, $"only {forms} forms");
+        Assert.True(forms >= LeastForms, $"only {forms} forms");
         Assert.True(failures.Count == 0, $"{failures.Count} of {forms} forms differ\n" + string.Join('\n', failures.Take(60)));
     }
 
@@ -72,6 +73,10 @@ public sealed unsafe class DifferentialTests
                 return $"{instruction} ({instruction.Code}): fault {rig.State->FaultVector}";
             }
             rig.Store(&guest);
+            if (instruction.Mnemonic is Mnemonic.Rcpps or Mnemonic.Rcpss or Mnemonic.Rsqrtps or Mnemonic.Rsqrtss)
+            {
+                AdoptEstimates(&host, &guest);
+            }
             string difference = Difference(&host, &guest);
             if (!new Span<byte>(operand, 64).SequenceEqual(hostMemory))
             {
@@ -83,6 +88,21 @@ public sealed unsafe class DifferentialTests
             }
         }
         return null;
+    }
+
+    /// <summary>Two estimates, each within 1.5 * 2^-12 of the truth, count as the same.</summary>
+    private static void AdoptEstimates(MachineImage* host, MachineImage* guest)
+    {
+        const float Tolerance = 2 * 1.5f / 4096;
+        float* a = (float*)host->Xmm;
+        float* b = (float*)guest->Xmm;
+        for (int i = 0; i < 64; i++)
+        {
+            if (Math.Abs(a[i] - b[i]) <= Tolerance * Math.Abs(a[i]) && float.IsNormal(a[i]))
+            {
+                b[i] = a[i];
+            }
+        }
     }
 
     private static string Difference(MachineImage* host, MachineImage* guest)

@@ -62,22 +62,25 @@ internal static unsafe class Operands
         }
     }
 
-    private static uint Single(Random random) => random.Next(6) switch
+    private static uint Single(Random random) => random.Next(7) switch
     {
         0 or 1 => Singles[random.Next(Singles.Length)],
         // Exact and half-way values, near each other in size.
         2 => BitConverter.SingleToUInt32Bits(random.Next(-4096, 4096) / 4f),
         // Around the bottom of the range, and numbers whose products lie there.
         3 => (uint)random.NextInt64(1L << 32) & 0x81FF_FFFF,
+        // A few units beside a power of two.
+        5 => (uint)((random.Next(0x3E, 0x42) << 23) + random.Next(-3, 4)),
         4 => 0x1F00_0000U + ((uint)random.Next() & 0x81FF_FFFF),
         _ => BitConverter.SingleToUInt32Bits((random.NextSingle() - 0.5f) * MathF.Pow(2, random.Next(-10, 40))),
     };
 
-    private static ulong Double(Random random) => random.Next(6) switch
+    private static ulong Double(Random random) => random.Next(7) switch
     {
         0 or 1 => Doubles[random.Next(Doubles.Length)],
         2 => BitConverter.DoubleToUInt64Bits(random.Next(-4096, 4096) / 4.0),
         3 => (ulong)(random.NextInt64() << 1) & 0x803F_FFFF_FFFF_FFFF,
+        5 => (ulong)(((long)random.Next(0x1FE, 0x202) << 52) + random.Next(-3, 4)),
         4 => 0x1FE0_0000_0000_0000 + ((ulong)(random.NextInt64() << 1) & 0x803F_FFFF_FFFF_FFFF),
         _ => BitConverter.DoubleToUInt64Bits((random.NextDouble() - 0.5) * Math.Pow(2, random.Next(-160, 160))),
     };
