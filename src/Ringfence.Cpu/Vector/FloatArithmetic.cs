@@ -95,8 +95,12 @@ internal readonly unsafe struct ScalarArithmetic<TOp, T> : IVectorInstruction<T>
             return true;
         }
         *(T*)s->Scratch = source;
-        return FloatArithmetic.Lanes<TOp, T>(s, d, (T*)s->Scratch, 1);
+        return false;
     }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o) =>
+        VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, 1));
 }
 
 /// <summary>Arithmetic on all lanes.</summary>
@@ -117,8 +121,12 @@ internal readonly unsafe struct PackedArithmetic<TOp, T> : IVectorInstruction<Ve
             return true;
         }
         *(Vector128<byte>*)s->Scratch = source;
-        return FloatArithmetic.Lanes<TOp, T>(s, d, (T*)s->Scratch, Vector128<T>.Count);
+        return false;
     }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o) =>
+        VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
 }
 
 /// <summary>HADDPS and its kin: neighbours of the destination, then of the source, combined.</summary>

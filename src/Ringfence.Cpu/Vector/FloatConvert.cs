@@ -205,12 +205,19 @@ internal readonly unsafe struct ScalarConvert<TOp, TFrom, TTo> : IVectorInstruct
             return true;
         }
         *(TFrom*)s->Scratch = source;
+        return false;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o)
+    {
         if (!FloatConvert.Lanes<TOp, TFrom, TTo>(s, (TFrom*)s->Scratch, 1))
         {
-            return false;
+            return Exits.Abort(s, o);
         }
         *(TTo*)VectorHandlers.Destination(s, o) = *(TTo*)(s->Scratch + 16);
-        return true;
+        o++;
+        return o->Handler(s, o);
     }
 }
 
@@ -230,13 +237,20 @@ internal readonly unsafe struct GeneralConvert<TOp, TFrom, TTo> : IVectorInstruc
             return true;
         }
         *(TFrom*)s->Scratch = source;
+        return false;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o)
+    {
         if (!FloatConvert.Lanes<TOp, TFrom, TTo>(s, (TFrom*)s->Scratch, 1))
         {
-            return false;
+            return Exits.Abort(s, o);
         }
         // What is not written of the result is clear.
         *(ulong*)VectorHandlers.Destination(s, o) = *(ulong*)(s->Scratch + 16);
-        return true;
+        o++;
+        return o->Handler(s, o);
     }
 }
 

@@ -181,8 +181,12 @@ internal readonly unsafe struct PackedSelect<TOp, T> : IVectorInstruction<Vector
             return true;
         }
         *(Vector128<byte>*)s->Scratch = source;
-        return FloatSelect.Lanes<TOp, T>(s, d, (T*)s->Scratch, Vector128<T>.Count);
+        return false;
     }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o) =>
+        VectorHandlers.Next(s, o, FloatSelect.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
 }
 
 internal readonly unsafe struct ScalarSelect<TOp, T> : IVectorInstruction<T>
@@ -201,8 +205,12 @@ internal readonly unsafe struct ScalarSelect<TOp, T> : IVectorInstruction<T>
             return true;
         }
         *(T*)s->Scratch = source;
-        return FloatSelect.Lanes<TOp, T>(s, d, (T*)s->Scratch, 1);
+        return false;
     }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o) =>
+        VectorHandlers.Next(s, o, FloatSelect.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, 1));
 }
 
 /// <summary>COMIS and UCOMIS: ZF, PF and CF tell the relation, OF, AF and SF are cleared.</summary>
@@ -221,6 +229,10 @@ internal readonly unsafe struct CompareToFlags<T, TQuiet> : IVectorInstruction<T
             return true;
         }
         *(T*)s->Scratch = source;
-        return FloatSelect.Compare(s, d, (T*)s->Scratch, TQuiet.QuietIsInvalid);
+        return false;
     }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o) =>
+        VectorHandlers.Next(s, o, FloatSelect.Compare(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, TQuiet.QuietIsInvalid));
 }

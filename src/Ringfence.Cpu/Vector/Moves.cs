@@ -175,13 +175,23 @@ internal static unsafe class Bits
     /// <summary>The bits of an unsigned or floating-point value, zero-extended.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Of<T>(T value)
-        where T : unmanaged => sizeof(T) switch
+        where T : unmanaged
+    {
+        // Not a switch: the JIT must drop the other cases before it looks into them, or the handler gets no tail call.
+        if (sizeof(T) == 1)
         {
-            1 => Unsafe.BitCast<T, byte>(value),
-            2 => Unsafe.BitCast<T, ushort>(value),
-            4 => Unsafe.BitCast<T, uint>(value),
-            _ => Unsafe.BitCast<T, ulong>(value),
-        };
+            return Unsafe.BitCast<T, byte>(value);
+        }
+        if (sizeof(T) == 2)
+        {
+            return Unsafe.BitCast<T, ushort>(value);
+        }
+        if (sizeof(T) == 4)
+        {
+            return Unsafe.BitCast<T, uint>(value);
+        }
+        return Unsafe.BitCast<T, ulong>(value);
+    }
 }
 
 /// <summary>MASKMOVQ, MASKMOVDQU: stores those bytes of a register whose mask byte is negative.</summary>

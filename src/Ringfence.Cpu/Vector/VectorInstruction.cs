@@ -10,8 +10,12 @@ namespace Ringfence.Cpu.Vector;
 internal unsafe interface IVectorInstruction<T>
     where T : unmanaged
 {
-    /// <summary>Does it. False if an exception has been recorded instead, with no effect on the destination.</summary>
+    /// <summary>Does it. False, with no effect on the destination, if <see cref="Otherwise"/> has to see to it.</summary>
     static abstract bool Do(CpuState* s, Op* o, T source);
+
+    /// <summary>What to do if <see cref="Do"/> did not: by default an exception has been recorded. Jumped to, so that the frequent way
+    /// needs no frame.</summary>
+    static virtual Op* Otherwise(CpuState* s, Op* o) => Exits.Abort(s, o);
 }
 
 /// <summary>The frames that all vector instructions run in: where the source comes from, where the next instruction is.</summary>
@@ -24,7 +28,7 @@ internal static unsafe class VectorHandlers
     {
         if (!TInstruction.Do(s, o, *(T*)((byte*)s + o->Source)))
         {
-            return Exits.Abort(s, o);
+            return TInstruction.Otherwise(s, o);
         }
         o++;
         return o->Handler(s, o);
@@ -36,9 +40,13 @@ internal static unsafe class VectorHandlers
         where T : unmanaged
         where TAddressing : struct, IAddressing
     {
-        if (!GuestAccess.Read(s, TAddressing.Linear(s, o), out T source) || !TInstruction.Do(s, o, source))
+        if (!GuestAccess.Read(s, TAddressing.Linear(s, o), out T source))
         {
             return Exits.Abort(s, o);
+        }
+        if (!TInstruction.Do(s, o, source))
+        {
+            return TInstruction.Otherwise(s, o);
         }
         o++;
         return o->Handler(s, o);
@@ -54,9 +62,13 @@ internal static unsafe class VectorHandlers
         {
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
-        if (!GuestAccess.Read(s, linear, out Vector128<byte> source) || !TInstruction.Do(s, o, source))
+        if (!GuestAccess.Read(s, linear, out Vector128<byte> source))
         {
             return Exits.Abort(s, o);
+        }
+        if (!TInstruction.Do(s, o, source))
+        {
+            return TInstruction.Otherwise(s, o);
         }
         o++;
         return o->Handler(s, o);
@@ -102,6 +114,18 @@ internal static unsafe class VectorHandlers
             return Exits.Abort(s, o);
         }
         Mmx.Enter(s);
+        o++;
+        return o->Handler(s, o);
+    }
+
+    /// <summary>The end of a long way: on to the next instruction, or out of the block.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Next(CpuState* s, Op* o, bool done)
+    {
+        if (!done)
+        {
+            return Exits.Abort(s, o);
+        }
         o++;
         return o->Handler(s, o);
     }
