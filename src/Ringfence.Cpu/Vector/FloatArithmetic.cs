@@ -1,0 +1,160 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.Vector;
+
+/// <summary>When the host's arithmetic is the guest's, and the long way for when it is not.</summary>
+internal static unsafe class FloatArithmetic
+{
+    /// <summary>True for normal numbers but the smallest binade, a result in which may have been tiny before it was rounded.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool IsOrdinary<T>(T x)
+        where T : unmanaged => sizeof(T) == 4
+            ? ((Unsafe.BitCast<T, uint>(x) >> 23) & 0xFF) - 2 < 0xFDU
+            : (uint)((Unsafe.BitCast<T, ulong>(x) >> 52) & 0x7FF) - 2 < 0x7FDU;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool AreOrdinary<T>(Vector128<T> a, Vector128<T> b, Vector128<T> r)
+        where T : unmanaged
+    {
+        Vector128<T> least = sizeof(T) == 4 ? Vector128.Create(0x0100_0000U).As<uint, T>() : Vector128.Create(0x0020_0000_0000_0000UL).As<ulong, T>();
+        Vector128<T> most = sizeof(T) == 4 ? Vector128.Create(float.MaxValue).As<float, T>() : Vector128.Create(double.MaxValue).As<double, T>();
+        a = Vector128.Abs(a);
+        b = Vector128.Abs(b);
+        r = Vector128.Abs(r);
+        return ((Vector128.GreaterThanOrEqual(a, least) & Vector128.LessThanOrEqual(a, most))
+            & (Vector128.GreaterThanOrEqual(b, least) & Vector128.LessThanOrEqual(b, most))
+            & (Vector128.GreaterThanOrEqual(r, least) & Vector128.LessThanOrEqual(r, most))).AsByte() == Vector128<byte>.AllBitsSet;
+    }
+
+    /// <summary>Does <paramref name="lanes"/> lanes one by one. False, with the destination unchanged, if an exception is not masked.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static bool Lanes<TOp, T>(CpuState* s, T* d, T* source, int lanes)
+        where TOp : struct, IFloatOp
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        var status = new FloatStatus(s);
+        T* results = stackalloc T[4];
+        for (int i = 0; i < lanes; i++)
+        {
+            results[i] = typeof(TOp) == typeof(FloatAddSubtract)
+                ? (i & 1) == 0 ? Lane<FloatSubtract, T>(d[i], source[i], ref status) : Lane<FloatAdd, T>(d[i], source[i], ref status)
+                : Lane<TOp, T>(d[i], source[i], ref status);
+        }
+        if (!status.Commit(s))
+        {
+            return false;
+        }
+        for (int i = 0; i < lanes; i++)
+        {
+            d[i] = results[i];
+        }
+        return true;
+    }
+
+    private static T Lane<TOp, T>(T a, T b, ref FloatStatus status)
+        where TOp : struct, IFloatOp
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        if (Mxcsr.IsQuick(status.Control) && IsOrdinaryOrZero(a) && IsOrdinaryOrZero(b))
+        {
+            T r = TOp.Do(a, b);
+            if (IsOrdinary(r) || (r == T.Zero && TOp.ZeroIsExact(a, b)))
+            {
+                return r;
+            }
+        }
+        return Lane<T>(TOp.Soft<T>(Bits.Of(a), Bits.Of(b), ref status));
+    }
+
+    /// <summary>A value from its bits.</summary>
+    public static T Lane<T>(ulong bits)
+        where T : unmanaged => sizeof(T) == 4 ? Unsafe.BitCast<uint, T>((uint)bits) : Unsafe.BitCast<ulong, T>(bits);
+
+    private static bool IsOrdinaryOrZero<T>(T x)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T> => IsOrdinary(x) || x == T.Zero;
+}
+
+/// <summary>Arithmetic on the low lane.</summary>
+internal readonly unsafe struct ScalarArithmetic<TOp, T> : IVectorInstruction<T>
+    where TOp : struct, IFloatOp
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Do(CpuState* s, Op* o, T source)
+    {
+        T* d = (T*)VectorHandlers.Destination(s, o);
+        T a = typeof(TOp) == typeof(FloatSquareRoot) ? source : *d;
+        T r = TOp.Do(a, source);
+        if (Mxcsr.IsQuick(s->Mxcsr) && FloatArithmetic.IsOrdinary(a) && FloatArithmetic.IsOrdinary(source) && FloatArithmetic.IsOrdinary(r))
+        {
+            *d = r;
+            return true;
+        }
+        *(T*)s->Scratch = source;
+        return false;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o) =>
+        VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, 1));
+}
+
+/// <summary>Arithmetic on all lanes.</summary>
+internal readonly unsafe struct PackedArithmetic<TOp, T> : IVectorInstruction<Vector128<byte>>
+    where TOp : struct, IFloatOp
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Do(CpuState* s, Op* o, Vector128<byte> source)
+    {
+        T* d = (T*)VectorHandlers.Destination(s, o);
+        Vector128<T> b = source.As<byte, T>();
+        Vector128<T> a = typeof(TOp) == typeof(FloatSquareRoot) ? b : *(Vector128<T>*)d;
+        Vector128<T> r = TOp.Do(a, b);
+        if (Mxcsr.IsQuick(s->Mxcsr) && FloatArithmetic.AreOrdinary(a, b, r))
+        {
+            *(Vector128<T>*)d = r;
+            return true;
+        }
+        *(Vector128<byte>*)s->Scratch = source;
+        return false;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o) =>
+        VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
+}
+
+/// <summary>HADDPS and its kin: neighbours of the destination, then of the source, combined.</summary>
+internal readonly unsafe struct HorizontalArithmetic<TOp, T> : IVectorInstruction<Vector128<byte>>
+    where TOp : struct, IFloatOp
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Do(CpuState* s, Op* o, Vector128<byte> source)
+    {
+        *(Vector128<byte>*)s->Scratch = source;
+        return Slow(s, (T*)VectorHandlers.Destination(s, o));
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool Slow(CpuState* s, T* d)
+    {
+        T* source = (T*)s->Scratch;
+        Vector128<T> a = *(Vector128<T>*)d;
+        Vector128<T> b = *(Vector128<T>*)source;
+        Vector128<T> even = Portable.EverySecond(a, b, 0);
+        ((Vector128<T>*)source)[0] = even;
+        ((Vector128<T>*)source)[1] = Portable.EverySecond(a, b, 1);
+        if (!FloatArithmetic.Lanes<TOp, T>(s, source, source + Vector128<T>.Count, Vector128<T>.Count))
+        {
+            return false;
+        }
+        *(Vector128<T>*)d = *(Vector128<T>*)source;
+        return true;
+    }
+}
