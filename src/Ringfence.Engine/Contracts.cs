@@ -22,7 +22,9 @@ public sealed record EngineCapabilities(string Name, int MaximumVcpus, bool Coun
 /// <param name="CpuModel">The model's name; see <see cref="CpuModelNames"/>.</param>
 /// <param name="Vcpus">How many vCPUs there will be; APIC IDs are 0 to Vcpus - 1.</param>
 /// <param name="Trace">Told of every exit when not null.</param>
-public sealed record VmOptions(GuestMemory Memory, IClock Clock, IVcpuBus Bus, string CpuModel, int Vcpus, IExitTrace? Trace = null);
+/// <param name="MeasureTime">Measure <see cref="VcpuStatistics.VmmTime"/>: two looks at the clock for each exit.</param>
+public sealed record VmOptions(
+    GuestMemory Memory, IClock Clock, IVcpuBus Bus, string CpuModel, int Vcpus, IExitTrace? Trace = null, bool MeasureTime = false);
 
 /// <summary>A virtual machine of one engine: processors and their local APICs over guest memory.</summary>
 public interface IVm : IDisposable

@@ -22,9 +22,9 @@ public static class BoardLayout
     /// <summary>ACPI PM timer, 3.579545 MHz, 32 bits wide (ACPI 6.4 §4.8.3.3).</summary>
     public const ushort PmTimerPort = 0x608;
     public const byte PmTimerLength = 4;
-    /// <summary>General-purpose event block 0: status at +0 to +3, enable at +4 to +7.</summary>
+    /// <summary>General-purpose event block 0: status at +0 and +1, enable at +2 and +3.</summary>
     public const ushort Gpe0Port = 0x620;
-    public const byte Gpe0Length = 8;
+    public const byte Gpe0Length = 4;
     /// <summary>The SCI's ISA interrupt and GSI: level-triggered, active high.</summary>
     public const byte SciInterrupt = 9;
     /// <summary>SLP_TYPa of \_S5 (soft off): written to PM1a control at bits 10 to 12 together with SLP_EN.</summary>

@@ -1,7 +1,6 @@
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.State;
-using Ringfence.Cpu.Vector;
 
 namespace Ringfence.Cpu.Interpreter;
 
@@ -415,9 +414,9 @@ internal sealed unsafe partial class Binder(CpuState* state)
                 op->Handler = (_s->Cr0 & ControlBits.Emulation) != 0 ? &SystemInstructions.InvalidOpcode : &SystemInstructions.DeviceNotAvailable;
                 return true;
             }
-            return VectorBinder.Bind(in instruction, op);
+            return Vector.VectorBinder.Bind(in instruction, op);
         }
-        bool sse = VectorBinder.Bind(in instruction, op);
+        bool sse = Vector.VectorBinder.Bind(in instruction, op);
         ends = true;
         if (!sse)
         {

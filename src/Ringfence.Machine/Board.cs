@@ -1,0 +1,88 @@
+using Ringfence.Devices;
+using Ringfence.Devices.Buses;
+using Ringfence.Devices.Input;
+using Ringfence.Devices.Interrupts;
+using Ringfence.Devices.Platform;
+using Ringfence.Devices.Serial;
+using Ringfence.Devices.Timers;
+using Ringfence.Engine;
+using Ringfence.Firmware;
+using Ringfence.Host;
+
+namespace Ringfence.Machine;
+
+/// <summary>The PC's devices, wired to their addresses (<see cref="BoardLayout"/>) and interrupt lines. It is the bus that vCPUs see.</summary>
+internal sealed class Board : IVcpuBus, IDisposable
+{
+    private readonly PortBus _ports = new();
+    private readonly MemoryBus _memory = new();
+    private readonly Pic8259 _pic;
+    private readonly IoApic _ioApic;
+    private readonly Pit8254 _pit;
+    private readonly Rtc _rtc;
+    private readonly AcpiPm _pm;
+
+    /// <param name="sink">The processors.</param>
+    /// <param name="ended">Told, on a vCPU's thread, that the guest asked for the machine to end.</param>
+    public Board(MachineSpec spec, IClock clock, IInterruptSink sink, Action<MachineEnd> ended)
+    {
+        _pic = new Pic8259(sink);
+        _ioApic = new IoApic(sink, BoardLayout.IoApicId);
+        InterruptRouter router = new(_pic, _ioApic);
+        _pit = new Pit8254(clock, router.Isa(BoardLayout.PitInterrupt));
+        _rtc = new Rtc(clock, router.Isa(BoardLayout.RtcInterrupt));
+        _rtc.SetMemorySize(Math.Min(spec.Memory, GuestMemory.LowLimit), spec.Memory > GuestMemory.LowLimit ? spec.Memory - GuestMemory.LowLimit : 0);
+        _pm = new AcpiPm(clock, router.Isa(BoardLayout.SciInterrupt), BoardLayout.SleepTypeSoftOff);
+        I8042 keyboard = new(router.Isa(1), router.Isa(12));
+        ResetRegister reset = new();
+        ShutdownPort shutdown = new();
+        Serial = new Uart16550(router.Isa(BoardLayout.Com1Interrupt), spec.Serial is { } endpoint ? endpoint.Transmit : static _ => { });
+
+        _ports.Add(BoardLayout.MasterPicPort, 2, _pic.Master);
+        _ports.Add(BoardLayout.SlavePicPort, 2, _pic.Slave);
+        _ports.Add(0x4D0, 2, _pic.TriggerControl);
+        _ports.Add(BoardLayout.PitPort, 4, _pit);
+        _ports.Add(0x61, 1, _pit.SystemControl);
+        _ports.Add(BoardLayout.KeyboardDataPort, 1, keyboard);
+        _ports.Add(BoardLayout.KeyboardCommandPort, 1, keyboard, deviceOffset: 4);
+        _ports.Add(0x92, 1, keyboard.Port92);
+        _ports.Add(BoardLayout.RtcPort, 2, _rtc);
+        _ports.Add(0x80, 1, new PostPort());
+        _ports.Add(BoardLayout.Com1Port, Uart16550.PortCount, Serial);
+        _ports.Add(BoardLayout.Pm1aEventPort, AcpiPm.PortCount, _pm);
+        _ports.Add(0x8900, 1, shutdown);
+        _ports.AddByteOverlay(BoardLayout.ResetPort, reset);
+        _memory.Add(BoardLayout.IoApicBase, IoApic.Length, _ioApic);
+        if (spec.DebugExitPort is { } port)
+        {
+            DebugExitPort debugExit = new();
+            _ports.Add(port, DebugExitPort.PortCount, debugExit);
+            debugExit.ExitRequested += code => ended(new MachineEnd(MachineEndKind.DebugExit, code));
+        }
+        _pm.PowerOffRequested += () => ended(new MachineEnd(MachineEndKind.PoweredOff));
+        shutdown.PowerOffRequested += () => ended(new MachineEnd(MachineEndKind.PoweredOff));
+        reset.ResetRequested += () => ended(new MachineEnd(MachineEndKind.Reset));
+        keyboard.ResetRequested += () => ended(new MachineEnd(MachineEndKind.Reset));
+    }
+
+    public Uart16550 Serial { get; }
+
+    public uint ReadPort(ushort port, int size) => _ports.Read(port, size);
+
+    public void WritePort(ushort port, int size, uint value) => _ports.Write(port, size, value);
+
+    public ulong ReadMemory(ulong address, int size) => _memory.Read(address, size);
+
+    public void WriteMemory(ulong address, int size, ulong value) => _memory.Write(address, size, value);
+
+    public int AcknowledgeExternalInterrupt() => _pic.Acknowledge();
+
+    public void EndOfInterrupt(byte vector) => _ioApic.EndOfInterrupt(vector);
+
+    public void Dispose()
+    {
+        _pit.Dispose();
+        _rtc.Dispose();
+        _pm.Dispose();
+    }
+}

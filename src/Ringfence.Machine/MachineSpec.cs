@@ -1,0 +1,81 @@
+using Ringfence.Engine;
+
+namespace Ringfence.Machine;
+
+/// <summary>What a machine is to be.</summary>
+public sealed record MachineSpec
+{
+    /// <summary>Path of a kernel image; null for the guest that ships in the program.</summary>
+    public string? Kernel { get; init; }
+
+    /// <summary>Initial RAM disks, or multiboot modules.</summary>
+    public IReadOnlyList<InitrdSpec> Initrds { get; init; } = [];
+
+    /// <summary>The kernel command line.</summary>
+    public string Append { get; init; } = "";
+
+    /// <summary>Bytes of RAM: a multiple of 4 KiB, 1 MiB to 1 TiB.</summary>
+    public ulong Memory { get; init; } = 512UL << 20;
+
+    public int Cpus { get; init; } = 1;
+
+    /// <summary>CPU model; see <see cref="CpuModelNames"/>.</summary>
+    public string Cpu { get; init; } = CpuModelNames.Max;
+
+    /// <summary>A write of V to this port ends the machine with code (V &lt;&lt; 1) | 1, as QEMU's isa-debug-exit does.</summary>
+    public ushort? DebugExitPort { get; init; }
+
+    /// <summary>Where the first serial line's output goes; null to drop it.</summary>
+    public ISerialEndpoint? Serial { get; init; }
+
+    /// <summary>Told of every exit when not null.</summary>
+    public IExitTrace? Trace { get; init; }
+
+    /// <summary>Measure the time spent in the VMM.</summary>
+    public bool MeasureTime { get; init; }
+}
+
+/// <param name="Path">The file.</param>
+/// <param name="Arguments">A multiboot module's command line.</param>
+public sealed record InitrdSpec(string Path, string Arguments = "");
+
+/// <summary>The host's end of a serial line.</summary>
+public interface ISerialEndpoint
+{
+    /// <summary>The guest sent a byte. Called on vCPU threads; must not block for long.</summary>
+    void Transmit(byte value);
+
+    /// <summary>The line exists: bytes for the guest go to <paramref name="port"/>. Called once, before the guest runs.</summary>
+    void Connect(ISerialPort port);
+}
+
+/// <summary>The guest's end of a serial line.</summary>
+public interface ISerialPort
+{
+    /// <summary>Offers bytes to the guest's receiver and returns how many it had room for. Thread-safe.</summary>
+    int Receive(ReadOnlySpan<byte> data);
+
+    /// <summary>The receiver has room again. Raised on vCPU threads.</summary>
+    event Action? RoomAvailable;
+}
+
+/// <summary>How a machine ended.</summary>
+public enum MachineEndKind
+{
+    PoweredOff,
+    /// <summary>HLT with interrupts off: nothing can wake it.</summary>
+    Halted,
+    /// <summary>The guest asked for a reset.</summary>
+    Reset,
+    TripleFault,
+    /// <summary>Through the debug exit port; <see cref="MachineEnd.Code"/> is the exit code.</summary>
+    DebugExit,
+    /// <summary>The engine cannot go on.</summary>
+    Failed,
+    /// <summary>It was stopped from outside.</summary>
+    Stopped,
+}
+
+/// <param name="Code">For <see cref="MachineEndKind.DebugExit"/>: (V &lt;&lt; 1) | 1.</param>
+/// <param name="Report">For people, several lines: what led to a triple fault or failure.</param>
+public sealed record MachineEnd(MachineEndKind Kind, int Code = 0, string? Report = null);
