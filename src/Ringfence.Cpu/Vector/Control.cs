@@ -63,7 +63,7 @@ internal static unsafe class Control
         {
             return Exits.Abort(s, o);
         }
-        s->X87.TagWord = 0;
+        s->X87.Tags = 0;
         o++;
         return o->Handler(s, o);
     }

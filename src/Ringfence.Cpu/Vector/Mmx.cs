@@ -28,7 +28,7 @@ internal static unsafe class Mmx
     public static void Enter(CpuState* s)
     {
         s->X87.StatusWord = (ushort)(s->X87.StatusWord & ~TopMask);
-        s->X87.TagWord = 0xFF;
+        s->X87.Tags = 0xFF;
     }
 
     /// <summary>Writes an MMX register; sign and exponent of the x87 register that holds it become all ones.</summary>
