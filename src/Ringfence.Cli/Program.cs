@@ -1,1 +1,3 @@
-return 0;
+using Ringfence.Cli;
+
+return new CommandLine(options => RunCommand.Run(options)).Invoke(args, Console.Out, Console.Error);

@@ -11,6 +11,11 @@ internal static unsafe class LibC
     private const int MapAnonymousFlag = 0x20;
     private const int MapNoReserve = 0x4000;
     private const int AdviseHugePage = 14;
+    private const int ClockMonotonic = 1;
+    private const int TimerCloseOnExec = 0x80000;
+    private const int TimerAbsolute = 1;
+    private const int Interrupted = 4;
+    private const long NanosecondsPerSecond = 1_000_000_000;
 
     public static byte* MapAnonymous(ulong size)
     {
@@ -25,6 +30,54 @@ internal static unsafe class LibC
     }
 
     public static void Unmap(byte* address, ulong size) => _ = munmap(address, (nuint)size);
+
+    /// <summary>A disarmed timer descriptor over CLOCK_MONOTONIC.</summary>
+    public static int CreateTimer()
+    {
+        int descriptor = timerfd_create(ClockMonotonic, TimerCloseOnExec);
+        return descriptor >= 0
+            ? descriptor
+            : throw new InvalidOperationException($"the host refuses a timer descriptor: {Marshal.GetLastPInvokeErrorMessage()}");
+    }
+
+    /// <summary>Programs one expiry at CLOCK_MONOTONIC <paramref name="nanoseconds"/>, at least 1; one in the past expires at once.</summary>
+    public static void ArmTimer(int descriptor, long nanoseconds)
+    {
+        TimerSetting setting = new() { Seconds = nanoseconds / NanosecondsPerSecond, Nanoseconds = nanoseconds % NanosecondsPerSecond };
+        _ = timerfd_settime(descriptor, TimerAbsolute, &setting, null);
+    }
+
+    /// <summary>Sleeps until the timer expires.</summary>
+    public static void WaitForTimer(int descriptor)
+    {
+        ulong expirations;
+        while (read(descriptor, &expirations, sizeof(ulong)) < 0 && Marshal.GetLastPInvokeError() == Interrupted)
+        {
+        }
+    }
+
+    public static void Close(int descriptor) => _ = close(descriptor);
+
+    /// <summary>struct itimerspec.</summary>
+    private struct TimerSetting
+    {
+        public long IntervalSeconds;
+        public long IntervalNanoseconds;
+        public long Seconds;
+        public long Nanoseconds;
+    }
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int timerfd_create(int clock, int flags);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int timerfd_settime(int descriptor, int flags, TimerSetting* setting, TimerSetting* old);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern nint read(int descriptor, void* buffer, nuint count);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int close(int descriptor);
 
     [DllImport("libc", SetLastError = true)]
     private static extern void* mmap(void* address, nuint length, int protection, int flags, int descriptor, nint offset);

@@ -39,6 +39,8 @@ public unsafe struct CpuState
     public ExitEvent Event;
     /// <summary>The exception to deliver when <see cref="Event"/> says so.</summary>
     public uint FaultVector;
+    /// <summary>Added to <see cref="Rip"/> gives the instruction that is making an exit, for traces.</summary>
+    public uint ExitIp;
     public uint FaultError;
     public ulong FaultAddress;
 
@@ -136,6 +138,8 @@ public enum ExitEvent : uint
     Fault,
     /// <summary>HLT was executed; RIP is past it.</summary>
     Halt,
+    /// <summary>The instruction at RIP is to be run alone, decoded anew.</summary>
+    Step,
     /// <summary>A triple fault.</summary>
     Shutdown,
 }
@@ -153,4 +157,12 @@ public static class CodeMode
     public const uint Flat = 8;
     /// <summary>CR0.PE is set and EFLAGS.VM clear: selectors index descriptor tables.</summary>
     public const uint Protected = 16;
+    /// <summary>x87 and MMX instructions raise #NM (CR0.EM or TS).</summary>
+    public const uint NoX87 = 32;
+    /// <summary>SSE instructions raise #UD (CR0.EM or not CR4.OSFXSR).</summary>
+    public const uint InvalidSse = 64;
+    /// <summary>SSE instructions raise #NM (CR0.TS).</summary>
+    public const uint NoSse = 128;
+    /// <summary>All of the above fit in so many bits.</summary>
+    public const int Width = 8;
 }

@@ -1,0 +1,139 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+
+namespace Ringfence.Cli;
+
+/// <summary>The command line: what there is to type, and what is said when it cannot be understood.</summary>
+internal sealed class CommandLine
+{
+    private readonly Option<string?> _kernel = Text("--kernel", "F", "Linux bzImage, ELF (PVH or plain), multiboot image or flat real-mode image. Without it, a small guest of our own");
+    private readonly Option<string[]> _initrd = new("--initrd")
+    {
+        HelpName = "F[,ARGS]",
+        Description = "Initial RAM disk, or a multiboot module and its arguments; may be given again",
+        AllowMultipleArgumentsPerToken = false,
+    };
+    private readonly Option<string?> _append = Text("--append", "STRING", "Kernel command line");
+    private readonly Option<string?> _memory = Text("--memory", "SIZE", "Guest memory: 512M, 1G; a plain number is MiB [default: 512M]");
+    private readonly Option<string?> _cpus = Text("--cpus", "N", "Number of virtual processors [default: 1]");
+    private readonly Option<string?> _cpu = Text("--cpu", "MODEL", $"Processor model: {string.Join(", ", Ringfence.Engine.CpuModelNames.All)} [default: max]");
+    private readonly Option<string?> _engine = Text("--engine", "NAME", $"Execution engine: {string.Join(", ", EngineNames.All)} [default: auto]");
+    private readonly Option<string?> _serial = Text("--serial", "WHERE", "First serial line: stdio, file:F or none [default: stdio]");
+    private readonly Option<string?> _timeout = Text("--timeout", "TIME", "End the guest after this time (60s, 2m, 500ms) with exit code 124");
+    private readonly Option<bool> _stats = new("--stats") { Description = "Print statistics on standard error at the end" };
+    private readonly Option<string?> _trace = Text("--trace", "exits[:F]", "A line for each exit to the VMM, on standard error or to a file");
+    private readonly Option<string?> _debugExit = Text("--debug-exit", "PORT", "A write of V to this I/O port ends the guest with exit code (V << 1) | 1");
+    private readonly Option<bool> _version = new("--version") { Description = "Show the version" };
+    private readonly Func<RunOptions, int> _run;
+    private readonly RootCommand _root;
+    private readonly Command _runCommand;
+
+    /// <param name="run">Runs a guest and returns the exit code.</param>
+    public CommandLine(Func<RunOptions, int> run)
+    {
+        _run = run;
+        _runCommand = new Command("run", "Run a guest until it ends")
+        {
+            _kernel, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _timeout, _stats, _trace, _debugExit,
+        };
+        _root = new RootCommand("Ringfence runs x86 guests on a processor of its own.");
+        // The built-in one prints the build's identity too.
+        _root.Options.Remove(_root.Options.Single(option => option is VersionOption));
+        _root.Options.Add(_version);
+        _root.Subcommands.Add(_runCommand);
+    }
+
+    /// <summary>Parses and runs. Everything that goes wrong is one line on <paramref name="error"/>.</summary>
+    public int Invoke(IReadOnlyList<string> arguments, TextWriter output, TextWriter error)
+    {
+        // "@file" is a file name like any other, and "-abc" is not three options.
+        ParseResult result = _root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null, EnablePosixBundling = false });
+        if (result.Action is System.CommandLine.Help.HelpAction)
+        {
+            return result.Invoke(new InvocationConfiguration { Output = output, Error = error });
+        }
+        try
+        {
+            if (result.CommandResult.Command == _root)
+            {
+                return InvokeRoot(result, output);
+            }
+            return _run(Read(result));
+        }
+        catch (UsageException wrong)
+        {
+            error.WriteLine($"ringfence: {wrong.Message}");
+            return ExitCode.Usage;
+        }
+    }
+
+    private int InvokeRoot(ParseResult result, TextWriter output)
+    {
+        if (result.UnmatchedTokens.Count > 0)
+        {
+            throw Unknown(result.UnmatchedTokens[0], "command", "ringfence --help");
+        }
+        if (result.GetValue(_version))
+        {
+            output.WriteLine($"ringfence {typeof(CommandLine).Assembly.GetName().Version?.ToString(3)}");
+            return ExitCode.Ended;
+        }
+        throw new UsageException("no command: 'ringfence run' runs a guest, 'ringfence --help' tells more");
+    }
+
+    private RunOptions Read(ParseResult result)
+    {
+        foreach (Option option in _runCommand.Options)
+        {
+            if (result.GetResult(option) is { Implicit: false } given)
+            {
+                CheckCount(option, given);
+            }
+        }
+        if (result.UnmatchedTokens.Count > 0)
+        {
+            throw Unknown(result.UnmatchedTokens[0], "argument", "ringfence run --help");
+        }
+        if (result.Errors.Count > 0)
+        {
+            throw new UsageException(result.Errors[0].Message.ReplaceLineEndings(" "));
+        }
+        return RunOptions.Create(new RawRunOptions
+        {
+            Kernel = result.GetValue(_kernel),
+            Initrds = result.GetValue(_initrd) ?? [],
+            Append = result.GetValue(_append),
+            Memory = result.GetValue(_memory),
+            Cpus = result.GetValue(_cpus),
+            Cpu = result.GetValue(_cpu),
+            Engine = result.GetValue(_engine),
+            Serial = result.GetValue(_serial),
+            Timeout = result.GetValue(_timeout),
+            Stats = result.GetValue(_stats),
+            Trace = result.GetValue(_trace),
+            DebugExit = result.GetValue(_debugExit),
+        });
+    }
+
+    private void CheckCount(Option option, OptionResult given)
+    {
+        if (option == _stats)
+        {
+            return;
+        }
+        if (given.Tokens.Count < given.IdentifierTokenCount || given.Tokens.Count == 0)
+        {
+            throw new UsageException($"{option.Name}: its value is missing");
+        }
+        if (given.IdentifierTokenCount > 1 && option != _initrd)
+        {
+            throw new UsageException($"{option.Name}: given {given.IdentifierTokenCount} times");
+        }
+    }
+
+    private static UsageException Unknown(string token, string noun, string help) =>
+        new($"unknown {(token.StartsWith('-') ? "option" : noun)} '{token}' ('{help}' lists what there is)");
+
+    private static Option<string?> Text(string name, string value, string description) =>
+        new(name) { HelpName = value, Description = description };
+}

@@ -1,0 +1,143 @@
+using Ringfence.Engine;
+using Ringfence.Host;
+
+namespace Ringfence.Cli;
+
+/// <summary>Where the guest's first serial line goes.</summary>
+internal enum SerialKind
+{
+    Stdio,
+    File,
+    None,
+}
+
+/// <param name="Path">The file.</param>
+/// <param name="Arguments">A multiboot module's command line; empty when none was given.</param>
+internal sealed record InitrdArgument(string Path, string Arguments);
+
+/// <summary>What `ringfence run` was asked for, checked as far as the command line alone can be.</summary>
+internal sealed record RunOptions
+{
+    public const ulong DefaultMemory = 512UL << 20;
+
+    /// <summary>Null for the guest that ships in the program.</summary>
+    public string? Kernel { get; init; }
+    public IReadOnlyList<InitrdArgument> Initrds { get; init; } = [];
+    public string Append { get; init; } = "";
+    /// <summary>Bytes.</summary>
+    public ulong Memory { get; init; } = DefaultMemory;
+    public int Cpus { get; init; } = 1;
+    public string Cpu { get; init; } = CpuModelNames.Max;
+    public string Engine { get; init; } = EngineNames.Auto;
+    public SerialKind Serial { get; init; } = SerialKind.Stdio;
+    public string? SerialFile { get; init; }
+    public TimeSpan? Timeout { get; init; }
+    public bool Stats { get; init; }
+    public bool Trace { get; init; }
+    /// <summary>Null for standard error.</summary>
+    public string? TraceFile { get; init; }
+    public ushort? DebugExitPort { get; init; }
+
+    /// <summary>Checks what was typed; null stands for an option that was not given.</summary>
+    /// <exception cref="UsageException">Something cannot be.</exception>
+    public static RunOptions Create(RawRunOptions raw)
+    {
+        (SerialKind serial, string? serialFile) = ParseSerial(raw.Serial);
+        (bool trace, string? traceFile) = ParseTrace(raw.Trace);
+        return new RunOptions
+        {
+            Kernel = raw.Kernel is null ? null : NotEmpty("--kernel", raw.Kernel),
+            Initrds = [.. raw.Initrds.Select(ParseInitrd)],
+            Append = raw.Append ?? "",
+            Memory = raw.Memory is null ? DefaultMemory : ParseMemory(raw.Memory),
+            Cpus = raw.Cpus is null ? 1 : ParseCpus(raw.Cpus),
+            Cpu = raw.Cpu is null ? CpuModelNames.Max : OneOf("--cpu", "model", raw.Cpu, CpuModelNames.All),
+            Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
+            Serial = serial,
+            SerialFile = serialFile,
+            Timeout = raw.Timeout is null ? null : ParseTimeout(raw.Timeout),
+            Stats = raw.Stats,
+            Trace = trace,
+            TraceFile = traceFile,
+            DebugExitPort = raw.DebugExit is null ? null : ParsePort(raw.DebugExit),
+        };
+    }
+
+    private static InitrdArgument ParseInitrd(string text)
+    {
+        int comma = text.IndexOf(',', StringComparison.Ordinal);
+        string path = NotEmpty("--initrd", comma < 0 ? text : text[..comma]);
+        return new InitrdArgument(path, comma < 0 ? "" : text[(comma + 1)..]);
+    }
+
+    private static ulong ParseMemory(string text)
+    {
+        if (!Quantities.TryParseSize(text, out ulong bytes))
+        {
+            throw new UsageException($"--memory: '{text}' is no size (512M, 1G, 64MiB; a plain number is MiB)");
+        }
+        if (bytes is < GuestMemory.MinimumSize or > GuestMemory.MaximumSize)
+        {
+            throw new UsageException($"--memory: {text} cannot be: a guest has from 1M to 1T of memory");
+        }
+        if (bytes % GuestMemory.PageSize != 0)
+        {
+            throw new UsageException($"--memory: {text} cannot be: memory comes in pages of 4K");
+        }
+        return bytes;
+    }
+
+    private static int ParseCpus(string text) =>
+        int.TryParse(text, out int cpus) && cpus is >= 1 and <= 255
+            ? cpus
+            : throw new UsageException($"--cpus: '{text}' is no number of processors (1 to 255)");
+
+    private static TimeSpan ParseTimeout(string text) =>
+        Quantities.TryParseDuration(text, out TimeSpan timeout)
+            ? timeout
+            : throw new UsageException($"--timeout: '{text}' is no time (60s, 2m, 500ms; a plain number is seconds)");
+
+    private static ushort ParsePort(string text) =>
+        Quantities.TryParsePort(text, out ushort port)
+            ? port
+            : throw new UsageException($"--debug-exit: '{text}' is no I/O port (0 to 0xffff)");
+
+    private static (SerialKind Kind, string? File) ParseSerial(string? text) => text switch
+    {
+        null or "stdio" => (SerialKind.Stdio, null),
+        "none" => (SerialKind.None, null),
+        _ when text.StartsWith("file:", StringComparison.Ordinal) => (SerialKind.File, NotEmpty("--serial", text["file:".Length..])),
+        _ => throw new UsageException($"--serial: '{text}' is none of stdio, file:F, none"),
+    };
+
+    private static (bool On, string? File) ParseTrace(string? text) => text switch
+    {
+        null => (false, null),
+        "exits" => (true, null),
+        _ when text.StartsWith("exits:", StringComparison.Ordinal) => (true, NotEmpty("--trace", text["exits:".Length..])),
+        _ => throw new UsageException($"--trace: '{text}' is neither exits nor exits:F"),
+    };
+
+    private static string NotEmpty(string option, string path) =>
+        path.Length > 0 ? path : throw new UsageException($"{option}: the name of the file is empty");
+
+    private static string OneOf(string option, string noun, string text, IReadOnlyList<string> names) =>
+        names.Contains(text) ? text : throw new UsageException($"{option}: unknown {noun} '{text}' (known: {string.Join(", ", names)})");
+}
+
+/// <summary>The options of `ringfence run` as they were typed; null where not given.</summary>
+internal sealed record RawRunOptions
+{
+    public string? Kernel { get; init; }
+    public IReadOnlyList<string> Initrds { get; init; } = [];
+    public string? Append { get; init; }
+    public string? Memory { get; init; }
+    public string? Cpus { get; init; }
+    public string? Cpu { get; init; }
+    public string? Engine { get; init; }
+    public string? Serial { get; init; }
+    public string? Timeout { get; init; }
+    public bool Stats { get; init; }
+    public string? Trace { get; init; }
+    public string? DebugExit { get; init; }
+}

@@ -1,0 +1,180 @@
+using System.Runtime.InteropServices;
+using Iced.Intel;
+using Ringfence.Cpu.Interpreter.Handlers;
+using Ringfence.Cpu.Memory;
+using Ringfence.Cpu.State;
+using Ringfence.Host;
+
+namespace Ringfence.Cpu.Interpreter;
+
+/// <summary>Decodes guest code into ops: from RIP to the first transfer, change of mode, page end or <see cref="BlockCache.MaximumInstructions"/>.</summary>
+internal sealed unsafe class BlockBuilder : IDisposable
+{
+    private readonly Processor _processor;
+    private readonly CpuState* _s;
+    private readonly CodeReaderOfGuest _reader;
+    private readonly Decoder[] _decoders;
+    private readonly Binder _binder;
+    private Op* _step;
+
+    public BlockBuilder(Processor processor, CpuState* state, GuestMemory memory)
+    {
+        _processor = processor;
+        _s = state;
+        _reader = new CodeReaderOfGuest(processor, memory);
+        _decoders = [Decoder.Create(16, _reader), Decoder.Create(32, _reader), Decoder.Create(64, _reader)];
+        _binder = new Binder(state);
+        _step = (Op*)NativeMemory.Alloc(4, (nuint)sizeof(Op));
+    }
+
+    public BuiltBlock Build(Op* ops, ulong linear, ulong physical) => Build(ops, linear, physical, BlockCache.MaximumInstructions, false);
+
+    public Op* BuildStep(ulong linear, ulong physical) => Build(_step, linear, physical, 1, true).Ops == 0 ? null : _step;
+
+    public void Dispose()
+    {
+        NativeMemory.Free(_step);
+        _step = null;
+    }
+
+    private BuiltBlock Build(Op* ops, ulong linear, ulong physical, int limit, bool step)
+    {
+        Decoder decoder = _decoders[_s->Mode & CodeMode.BitsMask];
+        _reader.Start(linear, physical);
+        decoder.IP = _s->Rip;
+        int count = 0;
+        int bytes = 0;
+        Op* op = ops;
+        bool ended = false;
+        while (count < limit && !ended)
+        {
+            decoder.Decode(out Instruction instruction);
+            int length = instruction.Length;
+            if (_reader.Faulted && (instruction.IsInvalid || _reader.Position < bytes + length))
+            {
+                if (count > 0)
+                {
+                    // The fault belongs to the next block: it is raised if the guest gets there.
+                    _processor.ForgetFault();
+                    break;
+                }
+                return default;
+            }
+            if (_reader.CrossedPage && !step)
+            {
+                if (count > 0)
+                {
+                    break;
+                }
+                // Alone in its block, behind a guard that its second page is still the same.
+                *op = new Op { Handler = &PageGuard, Immediate = (ulong)_reader.SecondHostPage, AddressMask = (linear | 0xFFF) + 1 };
+                op++;
+                limit = 1;
+            }
+            *op = default;
+            op->IpOffset = (ushort)bytes;
+            op->Length = (byte)length;
+            op->Ordinal = (byte)count;
+            ended = _binder.Bind(in instruction, op, _s->Rip);
+            bytes += length;
+            count++;
+            op++;
+            if (((linear + (ulong)bytes) & 0xFFF) < (ulong)length && !ended)
+            {
+                break;
+            }
+        }
+        if (!ended)
+        {
+            *op = new Op { Handler = step ? &ControlFlow.EndOfStep : &ControlFlow.EndOfBlock, IpOffset = (ushort)bytes, Ordinal = (byte)count };
+            if (!step && ((linear ^ (linear + (ulong)bytes)) & ~0xFFFUL) == 0)
+            {
+                op->Extra = ControlFlow.LinkNotTaken;
+            }
+            op++;
+        }
+        return new BuiltBlock((int)(op - ops), bytes, _reader.InRam, _reader.SecondPhysical);
+    }
+
+    /// <summary>Not an instruction: goes on only if the page that the next instruction reaches into is mapped where it was.</summary>
+    private static Op* PageGuard(CpuState* s, Op* o)
+    {
+        ulong next = o->AddressMask & s->LinearMask;
+        TlbEntry* entry = s->Tlb + ((next >> 12) & (GuestAccess.TlbEntries - 1));
+        if ((entry->Execute ^ next) < GuestAccess.PageBytes && next + entry->Addend == o->Immediate)
+        {
+            o++;
+            return o->Handler(s, o);
+        }
+        s->Event = ExitEvent.Step;
+        s->LinkSlot = null;
+        return null;
+    }
+
+    /// <summary>Gives the decoder guest bytes, over the end of the page if it must.</summary>
+    private sealed class CodeReaderOfGuest(Processor processor, GuestMemory memory) : CodeReader
+    {
+        private byte* _first;
+        private byte* _second;
+        private ulong _linear;
+        private int _inFirst;
+
+        public int Position { get; private set; }
+
+        /// <summary>A byte could not be fetched; the fault is recorded.</summary>
+        public bool Faulted { get; private set; }
+
+        public bool CrossedPage => Position > _inFirst;
+
+        public bool InRam { get; private set; }
+
+        public ulong SecondPhysical { get; private set; }
+
+        public byte* SecondHostPage => _second;
+
+        public void Start(ulong linear, ulong physical)
+        {
+            _linear = linear;
+            _first = memory.Pointer(physical);
+            _second = null;
+            _inFirst = (int)(GuestMemory.PageSize - (linear & 0xFFF));
+            Position = 0;
+            Faulted = false;
+            InRam = _first != null;
+        }
+
+        public override int ReadByte()
+        {
+            if (Position < _inFirst)
+            {
+                // Nothing to run outside RAM yet: reads as all ones, which is no instruction.
+                int at = Position++;
+                return _first == null ? 0xFF : _first[at];
+            }
+            if (_second == null && !FetchSecond())
+            {
+                return -1;
+            }
+            return _second[Position++ - _inFirst];
+        }
+
+        private bool FetchSecond()
+        {
+            if (Faulted || !processor.CheckFetch(_linear + (ulong)_inFirst)
+                || !processor.Mmu.Translate((_linear + (ulong)_inFirst) & processor.State->LinearMask, AccessKind.Execute, out ulong physical))
+            {
+                Faulted = true;
+                return false;
+            }
+            SecondPhysical = physical;
+            _second = memory.Pointer(physical, GuestMemory.PageSize);
+            InRam &= _second != null;
+            if (_second == null)
+            {
+                Faulted = true;
+                Exits.Record(processor.State, Vectors.GeneralProtection);
+            }
+            return !Faulted;
+        }
+    }
+}

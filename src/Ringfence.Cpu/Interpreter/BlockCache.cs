@@ -1,0 +1,237 @@
+using System.Runtime.InteropServices;
+using Ringfence.Cpu.Interpreter.Handlers;
+using Ringfence.Cpu.Memory;
+using Ringfence.Cpu.State;
+using Ringfence.Host;
+
+namespace Ringfence.Cpu.Interpreter;
+
+/// <summary>
+/// Decoded blocks by physical address and mode. Pages that hold decoded code are known in 64-byte granules; a write to one of those turns
+/// every op of the page's blocks into <see cref="ControlFlow.Stale"/>, so that even the block that is running stops after the
+/// instruction that wrote. Memory is taken back all at once, when the arena is full.
+/// </summary>
+internal sealed unsafe class BlockCache : IDisposable
+{
+    public const int MaximumInstructions = 32;
+    private const int ArenaOps = 1 << 20;
+    private const int Granule = 64;
+    private const ulong HostPageMask = ~0xFFFUL;
+
+    private readonly Processor _processor;
+    private readonly CpuState* _s;
+    private readonly GuestMemory _memory;
+    private readonly BlockBuilder _builder;
+    private readonly Dictionary<ulong, nint> _blocks = [];
+    private readonly CodePage?[] _pages;
+    private readonly JumpCacheEntry* _jumpCache;
+    private Op* _arena;
+    private int _used;
+
+    public BlockCache(Processor processor, CpuState* state, GuestMemory memory)
+    {
+        _processor = processor;
+        _s = state;
+        _memory = memory;
+        _builder = new BlockBuilder(processor, state, memory);
+        _pages = new CodePage?[memory.Size / GuestMemory.PageSize];
+        _arena = (Op*)NativeMemory.Alloc(ArenaOps, (nuint)sizeof(Op));
+        _jumpCache = (JumpCacheEntry*)NativeMemory.AllocZeroed(ControlFlow.JumpCacheEntries, (nuint)sizeof(JumpCacheEntry));
+        state->JumpCache = _jumpCache;
+        ClearJumpCache();
+    }
+
+    ~BlockCache() => Free();
+
+    /// <summary>Blocks decoded since the start.</summary>
+    public long Built { get; private set; }
+
+    public bool HasCode(ulong physical) => PageIndex(physical) is >= 0 and int index && _pages[index] != null;
+
+    /// <summary>The block at RIP, decoded now if need be. Null: fetching it faulted, as recorded.</summary>
+    public Op* Find()
+    {
+        CpuState* s = _s;
+        ulong linear = (s->Rip + s->Cs.Base) & s->LinearMask;
+        if (!_processor.CheckFetch(linear) || !_processor.Mmu.Translate(linear, AccessKind.Execute, out ulong physical))
+        {
+            return null;
+        }
+        ulong key = (physical << CodeMode.Width) | s->Mode;
+        Op* ops;
+        if (_blocks.TryGetValue(key, out nint known))
+        {
+            ops = (Op*)known;
+        }
+        else
+        {
+            ops = Build(linear, physical, key);
+            if (ops == null)
+            {
+                return null;
+            }
+        }
+        byte* host = _memory.Pointer(physical);
+        if (host != null)
+        {
+            JumpCacheEntry* entry = s->JumpCache + ControlFlow.JumpCacheIndex(linear);
+            entry->Linear = linear;
+            entry->HostCode = (ulong)host;
+            entry->Ops = ops;
+            entry->Mode = s->Mode;
+        }
+        if (s->LinkSlot != null)
+        {
+            *s->LinkSlot = ops;
+            s->LinkSlot = null;
+        }
+        return ops;
+    }
+
+    /// <summary>The instruction at RIP alone, decoded anew, not kept. Null: fetching it faulted.</summary>
+    public Op* Step()
+    {
+        ulong linear = (_s->Rip + _s->Cs.Base) & _s->LinearMask;
+        if (!_processor.CheckFetch(linear) || !_processor.Mmu.Translate(linear, AccessKind.Execute, out ulong physical))
+        {
+            return null;
+        }
+        return _builder.BuildStep(linear, physical);
+    }
+
+    /// <summary>A write to a page that holds code, about to be made.</summary>
+    public void CodeWritten(ulong physical, int size)
+    {
+        CodePage? page = _pages[PageIndex(physical)];
+        if (page == null)
+        {
+            return;
+        }
+        int first = (int)(physical & 0xFFF) / Granule;
+        int last = Math.Min((int)((physical & 0xFFF) + (ulong)size - 1) / Granule, 63);
+        ulong written = (ulong.MaxValue >> (63 - last)) & (ulong.MaxValue << first);
+        if ((page.Granules & written) != 0)
+        {
+            Invalidate(page);
+        }
+    }
+
+    /// <summary>Forgets every block. Only between blocks.</summary>
+    public void Flush()
+    {
+        _blocks.Clear();
+        Array.Clear(_pages);
+        _used = 0;
+        _s->LinkSlot = null;
+        ClearJumpCache();
+    }
+
+    public void Dispose()
+    {
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    private Op* Build(ulong linear, ulong physical, ulong key)
+    {
+        if (_used + MaximumInstructions + 3 > ArenaOps)
+        {
+            Flush();
+        }
+        Op* ops = _arena + _used;
+        BuiltBlock block = _builder.Build(ops, linear, physical);
+        if (block.Ops == 0)
+        {
+            return null;
+        }
+        if (!block.Cacheable)
+        {
+            // Code outside RAM, or that faults half-way: run it, decode it again next time.
+            return ops;
+        }
+        Built++;
+        _used += block.Ops;
+        _blocks[key] = (nint)ops;
+        Register(physical, block.Bytes, key, ops, block.Ops);
+        int inFirst = (int)(GuestMemory.PageSize - (physical & 0xFFF));
+        if (block.Bytes > inFirst)
+        {
+            Register(block.SecondPhysical, block.Bytes - inFirst, key, ops, block.Ops);
+        }
+        return ops;
+    }
+
+    private void Register(ulong physical, int bytes, ulong key, Op* ops, int count)
+    {
+        int index = PageIndex(physical);
+        CodePage? page = _pages[index];
+        if (page == null)
+        {
+            _pages[index] = page = new CodePage();
+            _processor.Mmu.ProtectPage(_memory.Pointer(physical & HostPageMask));
+        }
+        int first = (int)(physical & 0xFFF) / Granule;
+        int last = Math.Min((int)((physical & 0xFFF) + (ulong)bytes - 1) / Granule, 63);
+        page.Granules |= (ulong.MaxValue >> (63 - last)) & (ulong.MaxValue << first);
+        page.Blocks.Add((key, (nint)ops, count));
+    }
+
+    private void Invalidate(CodePage page)
+    {
+        foreach ((ulong key, nint ops, int count) in page.Blocks)
+        {
+            // The key may be a newer block's already, when this one reached over two pages; that one is then decoded once more.
+            _blocks.Remove(key);
+            for (int i = 0; i < count; i++)
+            {
+                ((Op*)ops)[i].Handler = &ControlFlow.Stale;
+            }
+        }
+        page.Blocks.Clear();
+        page.Granules = 0;
+    }
+
+    private int PageIndex(ulong physical)
+    {
+        if (physical >= GuestMemory.HighBase)
+        {
+            physical -= GuestMemory.HighBase - GuestMemory.LowLimit;
+        }
+        else if (physical >= GuestMemory.LowLimit)
+        {
+            return -1;
+        }
+        ulong index = physical / GuestMemory.PageSize;
+        return index < (ulong)_pages.Length ? (int)index : -1;
+    }
+
+    private void ClearJumpCache()
+    {
+        for (int i = 0; i < ControlFlow.JumpCacheEntries; i++)
+        {
+            // No block begins at a non-canonical address.
+            _jumpCache[i] = new JumpCacheEntry { Linear = 1UL << 63 };
+        }
+    }
+
+    private void Free()
+    {
+        NativeMemory.Free(_arena);
+        _arena = null;
+        NativeMemory.Free(_jumpCache);
+        _builder.Dispose();
+    }
+
+    private sealed class CodePage
+    {
+        public ulong Granules { get; set; }
+
+        public List<(ulong Key, nint Ops, int Count)> Blocks { get; } = [];
+    }
+}
+
+/// <param name="Ops">Ops written, 0 if the first instruction could not be fetched.</param>
+/// <param name="Bytes">Bytes of code covered.</param>
+/// <param name="Cacheable">False if it must be decoded anew each time.</param>
+/// <param name="SecondPhysical">Where the code goes on if it crosses its page's end.</param>
+internal readonly record struct BuiltBlock(int Ops, int Bytes, bool Cacheable, ulong SecondPhysical);

@@ -1,0 +1,294 @@
+using System.Runtime.CompilerServices;
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.State;
+using Ringfence.Host;
+
+namespace Ringfence.Cpu.Memory;
+
+/// <summary>
+/// Linear to physical: the page walks, the TLBs, and every access that the fast path cannot make (page crossings, MMIO, pages that hold
+/// code, faults). SDM 3A chapter 4.
+/// </summary>
+internal sealed unsafe class Mmu : IDisposable
+{
+    private const ulong OffsetMask = GuestMemory.PageSize - 1;
+
+    private readonly Processor _processor;
+    private readonly CpuState* _s;
+    private readonly GuestMemory _memory;
+    private readonly Tlb _supervisor = new();
+    private readonly Tlb _user = new();
+    private readonly Tlb _supervisorAc = new();
+    private readonly PageWalker _walker;
+    /// <summary>Which 2 MiB regions were filled from large pages: INVLPG there must forget the whole page. A hash: false hits cost time only.</summary>
+    private readonly ulong[] _large = new ulong[64];
+    private bool _huge;
+
+    public Mmu(Processor processor, CpuState* state, GuestMemory memory)
+    {
+        _processor = processor;
+        _s = state;
+        _memory = memory;
+        _walker = new PageWalker(state, memory);
+        state->TlbSupervisor = _supervisor.Table;
+        state->TlbUser = _user.Table;
+        state->TlbSupervisorAc = _supervisorAc.Table;
+        SelectTlb();
+    }
+
+    /// <summary>Chooses the table for the present privilege. To be called when CPL, CR4.SMAP or RFLAGS.AC change.</summary>
+    public void SelectTlb() => _s->Tlb = Current.Table;
+
+    private Tlb Current => _s->Cpl == 3 ? _user : SmapInForce ? _supervisor : _supervisorAc;
+
+    /// <summary>Supervisor accesses to user pages fault now.</summary>
+    private bool SmapInForce => (_s->Cr4 & ControlBits.Smap) != 0 && (_s->SystemFlags & Flags.AlignmentCheck) == 0;
+
+    /// <summary>An access of up to 64 bytes that may cross pages. Rights are checked as <paramref name="rights"/> says, for all pages first;
+    /// then data moves as <paramref name="transfer"/> says, to or from <paramref name="data"/>.</summary>
+    public bool Access(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
+    {
+        if (!Canonical(linear) || !Canonical(linear + (ulong)size - 1))
+        {
+            // SDM 1 3.3.7.1: #SS for stack accesses; which those are is not known here, and #GP is what all others get.
+            Exits.Record(_s, Vectors.GeneralProtection);
+            return false;
+        }
+        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        if (!Translate(linear, rights, out ulong physical))
+        {
+            return false;
+        }
+        if (first == size)
+        {
+            Transfer(physical, size, transfer, data);
+            return true;
+        }
+        if (!Translate((linear + (ulong)first) & _s->LinearMask, rights, out ulong second))
+        {
+            return false;
+        }
+        Transfer(physical, first, transfer, data);
+        Transfer(second, size - first, transfer, data + first);
+        return true;
+    }
+
+    /// <summary>Translates for the present privilege, fills the TLB, or records the fault.</summary>
+    public bool Translate(ulong linear, AccessKind kind, out ulong physical)
+    {
+        bool user = _s->Cpl == 3;
+        if (!_walker.Walk(linear, kind, user, user || SmapInForce, out Translation page))
+        {
+            physical = 0;
+            _s->FaultAddress = linear;
+            Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
+            return false;
+        }
+        physical = page.Physical | (linear & OffsetMask);
+        Fill(linear & ~OffsetMask, page, user);
+        return true;
+    }
+
+    /// <summary>Reads a system structure (descriptor, TSS) with supervisor rights whatever the CPL. False: the fault is recorded.</summary>
+    public bool ReadSystem<T>(ulong linear, out T value)
+        where T : unmanaged
+    {
+        T read = default;
+        bool done = AccessSystem(linear, sizeof(T), AccessKind.Read, (byte*)&read);
+        value = read;
+        return done;
+    }
+
+    public bool WriteSystem<T>(ulong linear, T value)
+        where T : unmanaged => AccessSystem(linear, sizeof(T), AccessKind.Write, (byte*)&value);
+
+    /// <summary>Whether a range could be written with supervisor rights; if not, the fault is recorded.</summary>
+    public bool ProbeSystemWrite(ulong linear, int size, bool user)
+    {
+        for (ulong at = linear; at < linear + (ulong)size;)
+        {
+            ulong address = at & _s->LinearMask;
+            if (!Canonical(address))
+            {
+                Exits.Record(_s, Vectors.StackFault);
+                return false;
+            }
+            if (!_walker.Walk(address, AccessKind.Write, user, user || SmapInForce, out _))
+            {
+                _s->FaultAddress = address;
+                Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
+                return false;
+            }
+            at = (at | OffsetMask) + 1;
+        }
+        return true;
+    }
+
+    public void FlushLocal()
+    {
+        _supervisor.FlushLocal();
+        _user.FlushLocal();
+        _supervisorAc.FlushLocal();
+    }
+
+    public void FlushAll()
+    {
+        _supervisor.FlushAll();
+        _user.FlushAll();
+        _supervisorAc.FlushAll();
+        Array.Clear(_large);
+        _huge = false;
+    }
+
+    /// <summary>INVLPG.</summary>
+    public void FlushPage(ulong linear)
+    {
+        ulong mask = _huge ? ~0x3FFF_FFFFUL : ~0x1F_FFFFUL;
+        if (_huge || IsLarge(linear))
+        {
+            _supervisor.FlushRange(linear, mask);
+            _user.FlushRange(linear, mask);
+            _supervisorAc.FlushRange(linear, mask);
+        }
+        else
+        {
+            _supervisor.FlushPage(linear);
+            _user.FlushPage(linear);
+            _supervisorAc.FlushPage(linear);
+        }
+    }
+
+    /// <summary>From now on writes to this host page take the slow path.</summary>
+    public void ProtectPage(byte* hostPage)
+    {
+        _supervisor.ProtectPage(hostPage);
+        _user.ProtectPage(hostPage);
+        _supervisorAc.ProtectPage(hostPage);
+    }
+
+    public void Dispose()
+    {
+        _supervisor.Dispose();
+        _user.Dispose();
+        _supervisorAc.Dispose();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool Canonical(ulong linear) => (long)(linear << 16) >> 16 == (long)linear || _s->LinearMask != ulong.MaxValue;
+
+    private bool AccessSystem(ulong linear, int size, AccessKind kind, byte* data)
+    {
+        for (int done = 0; done < size;)
+        {
+            ulong address = (linear + (ulong)done) & _s->LinearMask;
+            if (!Canonical(address))
+            {
+                Exits.Record(_s, Vectors.GeneralProtection);
+                return false;
+            }
+            // Implicit supervisor accesses ignore RFLAGS.AC (SDM 3A 4.6.1).
+            if (!_walker.Walk(address, kind, false, (_s->Cr4 & ControlBits.Smap) != 0, out Translation page))
+            {
+                _s->FaultAddress = address;
+                Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
+                return false;
+            }
+            int part = (int)Math.Min((ulong)(size - done), GuestMemory.PageSize - (address & OffsetMask));
+            Transfer(page.Physical | (address & OffsetMask), part, kind, data + done);
+            done += part;
+        }
+        return true;
+    }
+
+    private void Fill(ulong linear, in Translation page, bool user)
+    {
+        byte* host = _memory.Pointer(page.Physical, GuestMemory.PageSize);
+        if (host == null || _processor.IsApicPage(page.Physical))
+        {
+            return;
+        }
+        if (page.Large)
+        {
+            ulong region = linear >> 21;
+            _large[region % 64] |= 1UL << (int)((region >> 6) % 64);
+            _huge |= page.Huge;
+        }
+        TlbEntry* entry = Current.Claim(linear, page.Global);
+        entry->Addend = (ulong)host - linear;
+        if (page.Readable)
+        {
+            entry->Read = linear;
+        }
+        if (page.Writable && page.Dirty && !_processor.Blocks.HasCode(page.Physical))
+        {
+            entry->Write = linear;
+        }
+        if (page.Executable)
+        {
+            entry->Execute = linear;
+        }
+    }
+
+    private bool IsLarge(ulong linear)
+    {
+        ulong region = linear >> 21;
+        return (_large[region % 64] & (1UL << (int)((region >> 6) % 64))) != 0;
+    }
+
+    /// <summary>Moves bytes within one page of physical memory: RAM, or else MMIO in pieces of up to 8 bytes.</summary>
+    private void Transfer(ulong physical, int size, AccessKind kind, byte* data)
+    {
+        byte* host = _processor.IsApicPage(physical) ? null : _memory.Pointer(physical, (ulong)size);
+        if (host == null)
+        {
+            TransferMmio(physical, size, kind, data);
+        }
+        else if (kind == AccessKind.Write)
+        {
+            if (_processor.Blocks.HasCode(physical))
+            {
+                _processor.Blocks.CodeWritten(physical, size);
+            }
+            Copy(host, data, size);
+        }
+        else
+        {
+            Copy(data, host, size);
+        }
+    }
+
+    /// <summary>Naturally sized copies are single accesses: other vCPUs must not see half of one.</summary>
+    private static void Copy(byte* destination, byte* source, int size)
+    {
+        switch (size)
+        {
+            case 1: *destination = *source; break;
+            case 2: *(ushort*)destination = *(ushort*)source; break;
+            case 4: *(uint*)destination = *(uint*)source; break;
+            case 8: *(ulong*)destination = *(ulong*)source; break;
+            default: Buffer.MemoryCopy(source, destination, size, size); break;
+        }
+    }
+
+    private void TransferMmio(ulong physical, int size, AccessKind kind, byte* data)
+    {
+        while (size > 0)
+        {
+            int part = size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+            if (kind == AccessKind.Write)
+            {
+                ulong value = 0;
+                Copy((byte*)&value, data, part);
+                _processor.WritePhysicalDevice(physical, part, value);
+            }
+            else
+            {
+                ulong value = _processor.ReadPhysicalDevice(physical, part);
+                Copy(data, (byte*)&value, part);
+            }
+            physical += (ulong)part;
+            data += part;
+            size -= part;
+        }
+    }
+}

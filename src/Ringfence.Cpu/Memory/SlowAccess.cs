@@ -1,0 +1,24 @@
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.Memory;
+
+/// <summary>What the inlined fast paths call when the TLB entry does not fit. Data travels through <see cref="CpuState.Scratch"/>.
+/// False: the fault is recorded in the state.</summary>
+internal static unsafe class SlowAccess
+{
+    public static bool Read(CpuState* s, ulong linear, int size) =>
+        Processor.Of(s).Mmu.Access(linear, size, AccessKind.Read, AccessKind.Read, s->Scratch);
+
+    public static bool Write(CpuState* s, ulong linear, int size) =>
+        Processor.Of(s).Mmu.Access(linear, size, AccessKind.Write, AccessKind.Write, s->Scratch);
+
+    public static bool ReadForWrite(CpuState* s, ulong linear, int size) =>
+        Processor.Of(s).Mmu.Access(linear, size, AccessKind.Write, AccessKind.Read, s->Scratch);
+}
+
+internal enum AccessKind
+{
+    Read,
+    Write,
+    Execute,
+}

@@ -1,0 +1,408 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Ringfence.Cpu.Apic;
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Memory;
+using Ringfence.Cpu.State;
+using Ringfence.Cpu.SystemLevel;
+using Ringfence.Host;
+
+namespace Ringfence.Cpu;
+
+/// <summary>
+/// One x86-64 processor with its local APIC, over guest memory and a bus. It knows no device, no engine and no thread: whoever calls
+/// <see cref="Run"/> is the processor. Only members that say so may be called from other threads.
+/// </summary>
+public sealed unsafe class Processor : IDisposable
+{
+    private readonly IProcessorBus _bus;
+    private readonly IClock _clock;
+    private GCHandle _self;
+
+    /// <param name="apicId">0 to 254; 0 is the bootstrap processor.</param>
+    /// <param name="woken">Called on any thread when a processor that may be asleep has something to do.</param>
+    public Processor(GuestMemory memory, IProcessorBus bus, IClock clock, CpuModel model, int apicId, Action woken)
+    {
+        _bus = bus;
+        _clock = clock;
+        Model = model;
+        ApicId = apicId;
+        _self = GCHandle.Alloc(this);
+        State = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 64);
+        *State = default;
+        State->Owner = GCHandle.ToIntPtr(_self);
+        Mmu = new Mmu(this, State, memory);
+        Blocks = new BlockCache(this, State, memory);
+        Apic = new LocalApic(apicId, clock, this, woken);
+        Segments = new SegmentLoader(this);
+        Delivery = new EventDelivery(this);
+        Registers = new SystemRegisters(this);
+        Reset();
+    }
+
+    ~Processor() => Free();
+
+    public int ApicId { get; }
+
+    public CpuModel Model { get; }
+
+    /// <summary>The processor's registers. Valid until <see cref="Dispose"/>.</summary>
+    public CpuState* State { get; private set; }
+
+    public LocalApic Apic { get; }
+
+    /// <summary>Told of exits when not null.</summary>
+    public IProcessorTrace? Trace { get; set; }
+
+    /// <summary>How often each <see cref="ExitKind"/> happened.</summary>
+    public long[] ExitCounts { get; } = new long[Enum.GetValues<ExitKind>().Length];
+
+    /// <summary>After <see cref="RunResult.Shutdown"/>: the vectors that led there, oldest first, and where.</summary>
+    public string? ShutdownReport => Delivery.ShutdownReport;
+
+    /// <summary>When timing is on: clock nanoseconds spent in the bus.</summary>
+    public long BusNanoseconds { get; private set; }
+
+    /// <summary>Measure <see cref="BusNanoseconds"/>; off by default, since it costs two looks at the clock for each exit.</summary>
+    public bool MeasureBus { get; set; }
+
+    internal Mmu Mmu { get; }
+
+    internal BlockCache Blocks { get; }
+
+    internal SegmentLoader Segments { get; }
+
+    internal EventDelivery Delivery { get; }
+
+    internal SystemRegisters Registers { get; }
+
+    /// <summary>The guest's time-stamp counter. It counts nanoseconds: 1 GHz.</summary>
+    internal ulong TimeStamp => (ulong)_clock.Now + State->TscOffset;
+
+    internal IProcessorBus Bus => _bus;
+
+    public const long TscHertz = 1_000_000_000;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Processor Of(CpuState* s) => Unsafe.As<Processor>(GCHandle.FromIntPtr(s->Owner).Target!);
+
+    /// <summary>Power-on state (SDM 3A table 10-1).</summary>
+    public void Reset()
+    {
+        Registers.Reset();
+        Apic.Reset();
+        Mmu.FlushAll();
+        ModeChanged();
+    }
+
+    /// <summary>INIT: as <see cref="Reset"/>, but the APIC's identity and the FPU stay (SDM 3A 10.1.1). The processor is to wait for SIPI.</summary>
+    public void Init()
+    {
+        Registers.Init();
+        Apic.Init();
+        Mmu.FlushAll();
+        ModeChanged();
+    }
+
+    /// <summary>SIPI: real mode at vector x 4 KiB.</summary>
+    public void StartUp(byte vector)
+    {
+        State->Cs = State->Cs with { Selector = (uint)vector << 8, Base = (ulong)vector << 12 };
+        State->Rip = 0;
+        ModeChanged();
+    }
+
+    /// <summary>To be called after state was set from outside: everything derived from it is made anew.</summary>
+    public void StateLoaded()
+    {
+        Mmu.FlushAll();
+        Blocks.Flush();
+        ModeChanged();
+        NoteInterrupts();
+    }
+
+    /// <summary>Makes <see cref="Run"/> return soon. Any thread.</summary>
+    public void RequestExit() => Raise(Attentions.Exit);
+
+    /// <summary>Asks for a non-maskable interrupt. Any thread.</summary>
+    public void RequestNmi() => Raise(Attentions.Nmi);
+
+    /// <summary>The level of the INTR wire from the 8259 pair. Any thread.</summary>
+    public void SetExternalInterrupt(bool asserted)
+    {
+        Apic.ExternalInterrupt = asserted;
+        if (asserted)
+        {
+            Raise(Attentions.Interrupt);
+        }
+    }
+
+    /// <summary>Whether a halted processor has a reason to go on.</summary>
+    public bool HasWakeEvent =>
+        (State->Attention & (Attentions.Exit | Attentions.Nmi)) != 0 || (InterruptsEnabled && Apic.HasInterrupt);
+
+    /// <summary>Whether interrupts can ever end a halt: if not, only NMI, INIT or reset do.</summary>
+    public bool InterruptsEnabled => (State->SystemFlags & Flags.Interrupt) != 0;
+
+    /// <summary>Runs guest code until someone asks for an exit, the guest halts or shuts down.</summary>
+    public RunResult Run()
+    {
+        CpuState* s = State;
+        while (true)
+        {
+            bool shadow = s->InterruptShadow != 0;
+            s->InterruptShadow = 0;
+            bool step = (s->SystemFlags & Flags.Trap) != 0;
+            bool trap = step;
+            if (s->Attention != 0)
+            {
+                if ((s->Attention & Attentions.Exit) != 0)
+                {
+                    Interlocked.And(ref s->Attention, ~Attentions.Exit);
+                    s->InterruptShadow = shadow ? 1u : 0;
+                    return RunResult.ExitRequested;
+                }
+                if (shadow)
+                {
+                    step = true;
+                }
+                else if (TakeInterrupt())
+                {
+                    trap = step = false;
+                }
+            }
+            if (s->Event == ExitEvent.None)
+            {
+                Op* op = step ? Blocks.Step() : Blocks.Find();
+                while (op != null)
+                {
+                    op = op->Handler(s, op);
+                }
+                if (s->Event == ExitEvent.Step)
+                {
+                    s->Event = ExitEvent.None;
+                    for (op = Blocks.Step(); op != null;)
+                    {
+                        op = op->Handler(s, op);
+                    }
+                }
+            }
+            if (s->Event != ExitEvent.None)
+            {
+                ExitEvent happened = s->Event;
+                s->Event = ExitEvent.None;
+                if (happened == ExitEvent.Fault)
+                {
+                    trap = false;
+                    Count(ExitKind.Exception, s->FaultVector, s->FaultError);
+                    Delivery.DeliverFault();
+                }
+                if (happened == ExitEvent.Halt)
+                {
+                    Count(ExitKind.Halt, 0, 0);
+                    return RunResult.Halted;
+                }
+                if (s->Event == ExitEvent.Shutdown)
+                {
+                    s->Event = ExitEvent.None;
+                    return RunResult.Shutdown;
+                }
+            }
+            if (trap)
+            {
+                Delivery.DeliverSingleStep();
+                if (s->Event == ExitEvent.Shutdown)
+                {
+                    s->Event = ExitEvent.None;
+                    return RunResult.Shutdown;
+                }
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        Apic.Dispose();
+        Mmu.Dispose();
+        Blocks.Dispose();
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Notes that something wants the outer loop, and wakes a sleeping processor. Any thread.</summary>
+    internal void Raise(int attention)
+    {
+        Interlocked.Or(ref State->Attention, attention);
+        Apic.Woken();
+    }
+
+    /// <summary>To be called when interrupts may have become deliverable: IF set, EOI, a lower task priority.</summary>
+    internal void NoteInterrupts()
+    {
+        if (InterruptsEnabled && Apic.HasInterrupt)
+        {
+            Interlocked.Or(ref State->Attention, Attentions.Interrupt);
+        }
+    }
+
+    /// <summary>Brings up to date what is derived from control registers, segments and CPL.</summary>
+    internal void ModeChanged()
+    {
+        CpuState* s = State;
+        bool longMode = (s->Efer & ControlBits.LongModeActive) != 0;
+        bool code64 = longMode && s->Cs.Is(SegmentAttributes.Long);
+        bool v86 = (s->SystemFlags & Flags.Virtual8086) != 0;
+        uint mode = code64 ? CodeMode.Bits64 : s->Cs.Is(SegmentAttributes.Big) ? CodeMode.Bits32 : CodeMode.Bits16;
+        if ((s->Cr0 & ControlBits.ProtectedMode) != 0 && !v86)
+        {
+            mode |= CodeMode.Protected;
+        }
+        if (code64)
+        {
+            mode |= CodeMode.Flat;
+            s->LinearMask = ulong.MaxValue;
+        }
+        else
+        {
+            s->LinearMask = uint.MaxValue;
+            mode |= s->Ss.Is(SegmentAttributes.Big) ? CodeMode.Stack32 : 0;
+            mode |= IsFlat(s->Es) && IsFlat(s->Cs) && IsFlat(s->Ss) && IsFlat(s->Ds) ? CodeMode.Flat : 0;
+        }
+        mode |= (s->Cr0 & (ControlBits.Emulation | ControlBits.TaskSwitched)) != 0 ? CodeMode.NoX87 : 0;
+        mode |= (s->Cr0 & ControlBits.Emulation) != 0 || (s->Cr4 & ControlBits.OsFxsr) == 0 ? CodeMode.InvalidSse : 0;
+        mode |= (s->Cr0 & ControlBits.TaskSwitched) != 0 ? CodeMode.NoSse : 0;
+        s->Mode = mode;
+        Mmu.SelectTlb();
+    }
+
+    /// <summary>Whether an instruction may be fetched from a linear address: the limit of CS, canonical form. If not, the fault is recorded.</summary>
+    internal bool CheckFetch(ulong linear)
+    {
+        CpuState* s = State;
+        if ((s->Mode & CodeMode.BitsMask) == CodeMode.Bits64)
+        {
+            if ((long)(linear << 16) >> 16 == (long)linear)
+            {
+                return true;
+            }
+        }
+        else if (((linear - s->Cs.Base) & uint.MaxValue) <= s->Cs.Limit)
+        {
+            return true;
+        }
+        Exits.Record(s, Vectors.GeneralProtection);
+        return false;
+    }
+
+    internal void ForgetFault() => State->Event = ExitEvent.None;
+
+    internal bool IsApicPage(ulong physical) => Apic.Covers(physical);
+
+    internal ulong ReadPhysicalDevice(ulong physical, int size)
+    {
+        if (Apic.Covers(physical))
+        {
+            ulong register = Apic.Read((uint)physical & 0xFFF, size);
+            Count(ExitKind.ApicRead, physical, register);
+            return register;
+        }
+        long start = MeasureBus ? _clock.Now : 0;
+        ulong value = _bus.ReadMemory(physical, size);
+        BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
+        Count(ExitKind.MmioRead, physical, value);
+        return value;
+    }
+
+    internal void WritePhysicalDevice(ulong physical, int size, ulong value)
+    {
+        if (Apic.Covers(physical))
+        {
+            Count(ExitKind.ApicWrite, physical, value);
+            Apic.Write((uint)physical & 0xFFF, size, (uint)value);
+            return;
+        }
+        Count(ExitKind.MmioWrite, physical, value);
+        long start = MeasureBus ? _clock.Now : 0;
+        _bus.WriteMemory(physical, size, value);
+        BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
+    }
+
+    internal uint ReadPort(ushort port, int size)
+    {
+        long start = MeasureBus ? _clock.Now : 0;
+        uint value = _bus.ReadPort(port, size);
+        BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
+        Count(ExitKind.PortRead, port, value);
+        return value;
+    }
+
+    internal void WritePort(ushort port, int size, uint value)
+    {
+        Count(ExitKind.PortWrite, port, value);
+        long start = MeasureBus ? _clock.Now : 0;
+        _bus.WritePort(port, size, value);
+        BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
+    }
+
+    /// <summary>Counts and traces an exit. RIP is that of the block: exact where the handler left the block first.</summary>
+    internal void Count(ExitKind kind, ulong address, ulong value)
+    {
+        ExitCounts[(int)kind]++;
+        Trace?.Exit(State->Rip + State->ExitIp, kind, address, value);
+    }
+
+    private static bool IsFlat(in SegmentRegister segment) =>
+        segment.Base == 0 && segment.Limit == uint.MaxValue && segment.Usable
+        && (segment.Is(SegmentAttributes.Code) || (segment.Attributes & (SegmentAttributes.Writable | SegmentAttributes.ExpandDown)) == SegmentAttributes.Writable);
+
+    /// <summary>Delivers the most urgent interrupt that may be taken now. True if one was.</summary>
+    private bool TakeInterrupt()
+    {
+        CpuState* s = State;
+        if ((s->Attention & Attentions.Nmi) != 0 && !Delivery.NmiBlocked)
+        {
+            Interlocked.And(ref s->Attention, ~Attentions.Nmi);
+            Count(ExitKind.Interrupt, (ulong)Vectors.Nmi, 0);
+            Delivery.DeliverNmi();
+            return true;
+        }
+        // Cleared first: whoever raises an interrupt from here on sets it again.
+        Interlocked.And(ref s->Attention, ~(Attentions.Interrupt | Attentions.Poll));
+        if (!InterruptsEnabled)
+        {
+            // IRET, POPF and STI look again when they set IF.
+            return false;
+        }
+        int vector = Apic.Acknowledge(_bus);
+        if (vector < 0)
+        {
+            return false;
+        }
+        if (Apic.HasInterrupt)
+        {
+            Interlocked.Or(ref s->Attention, Attentions.Interrupt);
+        }
+        Count(ExitKind.Interrupt, (ulong)vector, 0);
+        Delivery.DeliverInterrupt((byte)vector);
+        return true;
+    }
+
+    private void Free()
+    {
+        NativeMemory.AlignedFree(State);
+        State = null;
+        if (_self.IsAllocated)
+        {
+            _self.Free();
+        }
+    }
+}
+
+/// <summary>Bits of <see cref="CpuState.Attention"/>.</summary>
+internal static class Attentions
+{
+    public const int Exit = 1;
+    public const int Interrupt = 2;
+    public const int Nmi = 4;
+    public const int Poll = 8;
+}

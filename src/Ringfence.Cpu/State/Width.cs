@@ -1,0 +1,76 @@
+using System.Runtime.CompilerServices;
+
+namespace Ringfence.Cpu.State;
+
+/// <summary>Operands of 8, 16, 32 and 64 bits, named by byte, ushort, uint and ulong. Arithmetic is done in 64 bits; bits above the width are noise.</summary>
+internal static unsafe class Width
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong SignExtend<T>(ulong value)
+        where T : unmanaged => sizeof(T) switch
+        {
+            1 => (ulong)(sbyte)value,
+            2 => (ulong)(short)value,
+            4 => (ulong)(int)value,
+            _ => value,
+        };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Truncate<T>(ulong value)
+        where T : unmanaged => sizeof(T) switch
+        {
+            1 => (byte)value,
+            2 => (ushort)value,
+            4 => (uint)value,
+            _ => value,
+        };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong From<T>(T value)
+        where T : unmanaged => sizeof(T) switch
+        {
+            1 => Unsafe.BitCast<T, byte>(value),
+            2 => Unsafe.BitCast<T, ushort>(value),
+            4 => Unsafe.BitCast<T, uint>(value),
+            _ => Unsafe.BitCast<T, ulong>(value),
+        };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T To<T>(ulong value)
+        where T : unmanaged => sizeof(T) switch
+        {
+            1 => Unsafe.BitCast<byte, T>((byte)value),
+            2 => Unsafe.BitCast<ushort, T>((ushort)value),
+            4 => Unsafe.BitCast<uint, T>((uint)value),
+            _ => Unsafe.BitCast<ulong, T>(value),
+        };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool IsNegative<T>(ulong value)
+        where T : unmanaged => (long)(value << (64 - (8 * sizeof(T)))) < 0;
+
+    /// <summary>The operand at an offset of the state, zero-extended.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Get<T>(CpuState* s, ushort offset)
+        where T : unmanaged => sizeof(T) switch
+        {
+            1 => *((byte*)s + offset),
+            2 => *(ushort*)((byte*)s + offset),
+            4 => *(uint*)((byte*)s + offset),
+            _ => *(ulong*)((byte*)s + offset),
+        };
+
+    /// <summary>Writes a general register: 32-bit writes clear the upper half, narrower ones keep the rest (SDM 1 3.4.1.1).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Set<T>(CpuState* s, ushort offset, ulong value)
+        where T : unmanaged
+    {
+        switch (sizeof(T))
+        {
+            case 1: *((byte*)s + offset) = (byte)value; break;
+            case 2: *(ushort*)((byte*)s + offset) = (ushort)value; break;
+            case 4: *(ulong*)((byte*)s + offset) = (uint)value; break;
+            default: *(ulong*)((byte*)s + offset) = value; break;
+        }
+    }
+}

@@ -1,0 +1,307 @@
+using System.Globalization;
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.SystemLevel;
+
+/// <summary>Delivers exceptions and interrupts through the IVT or IDT (SDM 3A chapter 6), with double and triple faults.</summary>
+internal sealed unsafe class EventDelivery(Processor processor)
+{
+    private readonly CpuState* _s = processor.State;
+    private readonly List<string> _shutdownPath = [];
+
+    private enum Source
+    {
+        Exception,
+        External,
+        Software,
+    }
+
+    /// <summary>An NMI is being handled: further ones wait for IRET.</summary>
+    public bool NmiBlocked { get; set; }
+
+    public string? ShutdownReport { get; private set; }
+
+    /// <summary>Delivers the fault recorded in the state, and what goes wrong on the way. At worst the state's event is shutdown.</summary>
+    public void DeliverFault()
+    {
+        Vectors vector = (Vectors)_s->FaultVector;
+        uint error = _s->FaultError;
+        _shutdownPath.Clear();
+        while (true)
+        {
+            _shutdownPath.Add(string.Create(CultureInfo.InvariantCulture, $"{Mnemonic(vector)}({error:x}) at {_s->Cs.Selector:x}:{_s->Rip:x}")
+                + (vector == Vectors.PageFault ? string.Create(CultureInfo.InvariantCulture, $" cr2={_s->FaultAddress:x}") : ""));
+            if (vector == Vectors.PageFault)
+            {
+                _s->Cr2 = _s->FaultAddress;
+            }
+            if (Deliver((byte)vector, Source.Exception, HasErrorCode(vector), error))
+            {
+                return;
+            }
+            // Delivering it faulted: a second fault, a double fault, or the end (SDM 3A table 6-5).
+            Vectors second = (Vectors)_s->FaultVector;
+            _s->Event = ExitEvent.None;
+            if (vector == Vectors.DoubleFault)
+            {
+                _shutdownPath.Add($"{Mnemonic(second)} while delivering #DF");
+                ShutdownReport = string.Join(", then ", _shutdownPath);
+                _s->Event = ExitEvent.Shutdown;
+                return;
+            }
+            if ((IsContributory(vector) && IsContributory(second)) || (vector == Vectors.PageFault && (IsContributory(second) || second == Vectors.PageFault)))
+            {
+                _shutdownPath.Add(Mnemonic(second));
+                vector = Vectors.DoubleFault;
+                error = 0;
+            }
+            else
+            {
+                vector = second;
+                error = _s->FaultError;
+            }
+        }
+    }
+
+    public void DeliverInterrupt(byte vector) => DeliverOrFault(vector, Source.External);
+
+    public void DeliverNmi()
+    {
+        NmiBlocked = true;
+        DeliverOrFault((byte)Vectors.Nmi, Source.External);
+    }
+
+    /// <summary>#DB after an instruction that ran with TF set.</summary>
+    public void DeliverSingleStep()
+    {
+        _s->Dr[6] |= 1 << 14;
+        DeliverOrFault((byte)Vectors.Debug, Source.External);
+    }
+
+    /// <summary>INT n, INT3, INTO: RIP is past the instruction. A fault on the way is recorded, with RIP put back by the caller.</summary>
+    public bool TrySoftwareInterrupt(byte vector) => Deliver(vector, Source.Software, false, 0);
+
+    private static bool HasErrorCode(Vectors vector) => vector is Vectors.DoubleFault or Vectors.InvalidTss or Vectors.SegmentNotPresent
+        or Vectors.StackFault or Vectors.GeneralProtection or Vectors.PageFault or Vectors.AlignmentCheck;
+
+    private static bool IsContributory(Vectors vector) => vector is Vectors.DivideError or Vectors.InvalidTss or Vectors.SegmentNotPresent
+        or Vectors.StackFault or Vectors.GeneralProtection;
+
+    private static string Mnemonic(Vectors vector) => vector switch
+    {
+        Vectors.DivideError => "#DE",
+        Vectors.Debug => "#DB",
+        Vectors.Breakpoint => "#BP",
+        Vectors.InvalidOpcode => "#UD",
+        Vectors.DeviceNotAvailable => "#NM",
+        Vectors.DoubleFault => "#DF",
+        Vectors.InvalidTss => "#TS",
+        Vectors.SegmentNotPresent => "#NP",
+        Vectors.StackFault => "#SS",
+        Vectors.GeneralProtection => "#GP",
+        Vectors.PageFault => "#PF",
+        Vectors.MathFault => "#MF",
+        Vectors.SimdException => "#XM",
+        _ => string.Create(CultureInfo.InvariantCulture, $"vector {(uint)vector}"),
+    };
+
+    private void DeliverOrFault(byte vector, Source source)
+    {
+        if (!Deliver(vector, source, false, 0))
+        {
+            _s->Event = ExitEvent.None;
+            DeliverFault();
+        }
+    }
+
+    private bool Deliver(byte vector, Source source, bool hasError, uint error)
+    {
+        if ((_s->Cr0 & ControlBits.ProtectedMode) == 0)
+        {
+            return DeliverReal(vector);
+        }
+        return (_s->Efer & ControlBits.LongModeActive) != 0
+            ? DeliverLong(vector, source, hasError, error)
+            : DeliverProtected(vector, source, hasError, error);
+    }
+
+    private bool DeliverReal(byte vector)
+    {
+        uint at = vector * 4u;
+        if (at + 3 > _s->IdtLimit)
+        {
+            return processor.Segments.Fault(Vectors.GeneralProtection, 0);
+        }
+        if (!processor.Mmu.ReadSystem(_s->IdtBase + at, out uint entry))
+        {
+            return false;
+        }
+        StackWriter stack = StackWriter.Current(processor, 2);
+        if (!stack.Push(Flags.Get(_s)) || !stack.Push(_s->Cs.Selector) || !stack.Push(_s->Rip))
+        {
+            return false;
+        }
+        stack.Commit();
+        _s->SystemFlags &= ~(ulong)(Flags.Interrupt | Flags.Trap | Flags.AlignmentCheck | Flags.Resume);
+        _s->Cs.Selector = entry >> 16;
+        _s->Cs.Base = (ulong)(entry >> 16) << 4;
+        _s->Rip = entry & 0xFFFF;
+        processor.ModeChanged();
+        return true;
+    }
+
+    /// <summary>Error codes that name an IDT entry (SDM 3A 6.13).</summary>
+    private bool GateFault(Vectors fault, byte vector, Source source)
+    {
+        Exits.Record(_s, fault, (vector * 8u) + 2 + (source == Source.Software ? 0u : 1u));
+        return false;
+    }
+
+    private bool DeliverLong(byte vector, Source source, bool hasError, uint error)
+    {
+        uint at = vector * 16u;
+        if (at + 15 > _s->IdtLimit)
+        {
+            return GateFault(Vectors.GeneralProtection, vector, source);
+        }
+        if (!processor.Mmu.ReadSystem(_s->IdtBase + at, out ulong low) || !processor.Mmu.ReadSystem(_s->IdtBase + at + 8, out ulong high))
+        {
+            return false;
+        }
+        Descriptor gate = new(low, high);
+        if (!gate.IsSystem || gate.Type is not (14 or 15) || (source == Source.Software && gate.Dpl < _s->Cpl))
+        {
+            return GateFault(Vectors.GeneralProtection, vector, source);
+        }
+        if (!gate.Present)
+        {
+            return GateFault(Vectors.SegmentNotPresent, vector, source);
+        }
+        ushort selector = gate.GateSelector;
+        if (!TryReadHandlerCode(selector, true, out Descriptor code, out ulong address))
+        {
+            return false;
+        }
+        uint cpl = code.IsConforming ? _s->Cpl : code.Dpl;
+        bool inward = cpl < _s->Cpl;
+        SegmentRegister ss = _s->Ss;
+        ulong sp = _s->Gpr[4];
+        if ((inward || gate.GateIst != 0) && !InnerStack.TryFind(processor, cpl, gate.GateIst, out SegmentRegister inner, out sp))
+        {
+            return false;
+        }
+        if (inward)
+        {
+            ss = new SegmentRegister { Selector = cpl, Attributes = SegmentAttributes.Unusable | (cpl << 5) };
+        }
+        // 64-bit mode aligns the frame (SDM 3A 6.14.2).
+        StackWriter stack = new(processor, 8, ss, sp & ~15UL, cpl, true);
+        ulong flags = Flags.Get(_s) | (source == Source.Exception && vector != (byte)Vectors.Debug ? Flags.Resume : 0);
+        if (!stack.Push(_s->Ss.Selector) || !stack.Push(_s->Gpr[4]) || !stack.Push(flags) || !stack.Push(_s->Cs.Selector)
+            || !stack.Push(_s->Rip) || (hasError && !stack.Push(error))
+            || !processor.Segments.EnterCode(code, address, (ushort)((selector & ~3u) | cpl), cpl, gate.GateOffset64))
+        {
+            return false;
+        }
+        stack.Commit();
+        _s->Ss = ss;
+        EnterHandler(gate.Type == 14);
+        return true;
+    }
+
+    private bool DeliverProtected(byte vector, Source source, bool hasError, uint error)
+    {
+        uint at = vector * 8u;
+        if (at + 7 > _s->IdtLimit)
+        {
+            return GateFault(Vectors.GeneralProtection, vector, source);
+        }
+        if (!processor.Mmu.ReadSystem(_s->IdtBase + at, out ulong low))
+        {
+            return false;
+        }
+        Descriptor gate = new(low);
+        if (!gate.IsSystem || gate.Type is not (6 or 7 or 14 or 15) || (source == Source.Software && gate.Dpl < _s->Cpl))
+        {
+            return GateFault(Vectors.GeneralProtection, vector, source);
+        }
+        if (!gate.Present)
+        {
+            return GateFault(Vectors.SegmentNotPresent, vector, source);
+        }
+        bool wide = gate.Type >= 14;
+        int size = wide ? 4 : 2;
+        ushort selector = gate.GateSelector;
+        if (!TryReadHandlerCode(selector, false, out Descriptor code, out ulong address))
+        {
+            return false;
+        }
+        bool v86 = (_s->SystemFlags & Flags.Virtual8086) != 0;
+        uint cpl = code.IsConforming ? _s->Cpl : code.Dpl;
+        if (v86 && cpl != 0)
+        {
+            return processor.Segments.Fault(Vectors.GeneralProtection, selector);
+        }
+        SegmentRegister ss = _s->Ss;
+        ulong sp = _s->Gpr[4];
+        bool inward = cpl < _s->Cpl;
+        if (inward && !InnerStack.TryFind(processor, cpl, 0, out ss, out sp))
+        {
+            return false;
+        }
+        StackWriter stack = new(processor, size, ss, sp, cpl, false);
+        if (v86 && !(stack.Push(_s->Gs.Selector) && stack.Push(_s->Fs.Selector) && stack.Push(_s->Ds.Selector) && stack.Push(_s->Es.Selector)))
+        {
+            return false;
+        }
+        ulong flags = Flags.Get(_s) | (source == Source.Exception && vector != (byte)Vectors.Debug ? Flags.Resume : 0);
+        if ((inward && !(stack.Push(_s->Ss.Selector) && stack.Push(_s->Gpr[4])))
+            || !stack.Push(flags) || !stack.Push(_s->Cs.Selector) || !stack.Push(_s->Rip) || (hasError && !stack.Push(error)))
+        {
+            return false;
+        }
+        ulong offset = wide ? gate.GateOffset32 : gate.GateOffset32 & 0xFFFF;
+        if (offset > code.Limit)
+        {
+            return processor.Segments.Fault(Vectors.GeneralProtection, 0);
+        }
+        // Code of the handler is not virtual-8086 code, whatever was interrupted.
+        _s->SystemFlags &= ~(ulong)Flags.Virtual8086;
+        if (!processor.Segments.EnterCode(code, address, (ushort)((selector & ~3u) | cpl), cpl, offset))
+        {
+            _s->SystemFlags |= v86 ? Flags.Virtual8086 : 0;
+            return false;
+        }
+        stack.Commit();
+        _s->Ss = ss;
+        if (v86)
+        {
+            _s->Es = _s->Ds = _s->Fs = _s->Gs = new SegmentRegister { Attributes = SegmentAttributes.Unusable };
+        }
+        EnterHandler(gate.Type is 6 or 14);
+        return true;
+    }
+
+    private bool TryReadHandlerCode(ushort selector, bool mustBeLong, out Descriptor code, out ulong address)
+    {
+        code = default;
+        address = 0;
+        if ((selector & ~3) == 0)
+        {
+            return processor.Segments.Fault(Vectors.GeneralProtection, 0);
+        }
+        if (!processor.Segments.TryReadDescriptor(selector, Vectors.GeneralProtection, out code, out address))
+        {
+            return false;
+        }
+        return (code.IsCode && code.Dpl <= _s->Cpl && (!mustBeLong || (code.Long && !code.Big))) || processor.Segments.Fault(Vectors.GeneralProtection, selector);
+    }
+
+    private void EnterHandler(bool interruptGate)
+    {
+        ulong cleared = Flags.Trap | Flags.NestedTask | Flags.Resume | Flags.Virtual8086 | (interruptGate ? Flags.Interrupt : 0u);
+        _s->SystemFlags &= ~cleared;
+        processor.ModeChanged();
+    }
+}

@@ -1,0 +1,52 @@
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.SystemLevel;
+
+/// <summary>Port I/O and the right to it (SDM 1 19.5).</summary>
+internal static unsafe class PortAccess
+{
+    /// <summary>Checks IOPL and the I/O permission bitmap. False: the fault is recorded.</summary>
+    public static bool Allowed(CpuState* s, ushort port, int size)
+    {
+        bool v86 = (s->SystemFlags & Flags.Virtual8086) != 0;
+        if ((s->Cr0 & ControlBits.ProtectedMode) == 0 || (!v86 && s->Cpl <= (uint)(s->SystemFlags & Flags.Iopl) >> 12))
+        {
+            return true;
+        }
+        Processor processor = Processor.Of(s);
+        if ((s->Tr.Attributes & 0xD) == 9 && s->Tr.Limit >= 103)
+        {
+            if (!processor.Mmu.ReadSystem(s->Tr.Base + 102, out ushort map))
+            {
+                return false;
+            }
+            uint at = map + ((uint)port >> 3);
+            if (at + 1 <= s->Tr.Limit)
+            {
+                if (!processor.Mmu.ReadSystem(s->Tr.Base + at, out ushort bits))
+                {
+                    return false;
+                }
+                if (((bits >> (port & 7)) & ((1 << size) - 1)) == 0)
+                {
+                    return true;
+                }
+            }
+        }
+        Exits.Record(s, Vectors.GeneralProtection);
+        return false;
+    }
+
+    public static uint Read(CpuState* s, Op* o, ushort port, int size)
+    {
+        s->ExitIp = o->IpOffset;
+        return Processor.Of(s).ReadPort(port, size);
+    }
+
+    public static void Write(CpuState* s, Op* o, ushort port, int size, uint value)
+    {
+        s->ExitIp = o->IpOffset;
+        Processor.Of(s).WritePort(port, size, value);
+    }
+}

@@ -1,0 +1,28 @@
+namespace Ringfence.Firmware;
+
+/// <summary>An initrd or multiboot module, and its argument string (multiboot and PVH hand it on; Linux has no place for it).</summary>
+public sealed record GuestModule(GuestFile File, string Arguments = "");
+
+/// <summary>A virtio-mmio transport to name in the DSDT: <paramref name="Length"/> bytes of registers at <paramref name="Address"/>
+/// (below 4 GiB), interrupt <paramref name="Gsi"/> (edge-triggered when <paramref name="EdgeTriggered"/>).</summary>
+public readonly record struct VirtioMmioDevice(uint Address, uint Length, uint Gsi, bool EdgeTriggered = false);
+
+/// <summary>What to boot and what to tell it.</summary>
+public sealed record LoadRequest
+{
+    public required GuestFile Kernel { get; init; }
+
+    /// <summary>Linux sees the concatenation of all; multiboot and PVH guests see each.</summary>
+    public IReadOnlyList<GuestModule> Modules { get; init; } = [];
+
+    /// <summary>The kernel command line. Multiboot guests get the kernel's name and a space before it, as under QEMU and GRUB.</summary>
+    public string CommandLine { get; init; } = "";
+
+    /// <summary>vCPUs to list in the MADT, 1 to <see cref="BoardLayout.MaximumVcpus"/>.</summary>
+    public int Vcpus { get; init; } = 1;
+
+    /// <summary>The memory map to hand on; null for <see cref="MemoryMap.Build"/> of the guest's memory.</summary>
+    public IReadOnlyList<E820Entry>? MemoryMap { get; init; }
+
+    public IReadOnlyList<VirtioMmioDevice> VirtioDevices { get; init; } = [];
+}

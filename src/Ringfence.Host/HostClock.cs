@@ -1,0 +1,162 @@
+using System.Diagnostics;
+
+namespace Ringfence.Host;
+
+/// <summary>
+/// The host's time. Timers expire on one background thread, which sleeps on a kernel timer of nanosecond resolution; how late an
+/// expiry is depends on the host's scheduler alone. Arming costs a system call only where the earliest deadline moves forward.
+/// Thread-safe.
+/// </summary>
+public sealed class HostClock : IClock, IDisposable
+{
+    private readonly Lock _lock = new();
+    private readonly TimerQueue _queue = new();
+    private readonly Thread _thread;
+    private readonly int _descriptor;
+    private readonly long _origin;
+    // What the kernel timer is set to, as a deadline. While the thread is awake it will look at the queue itself, so nothing is
+    // earlier; asleep with nothing to wait for, everything is.
+    private long _programmed = long.MinValue;
+    private bool _disposed;
+
+    /// <param name="start">What <see cref="Now"/> begins with, nanoseconds: a restored machine continues from where it was saved.</param>
+    /// <exception cref="InvalidOperationException">The host has no descriptor to spare.</exception>
+    public HostClock(long start = 0)
+    {
+        _descriptor = LibC.CreateTimer();
+        _origin = Monotonic() - start;
+        _thread = new Thread(Run) { IsBackground = true, Name = "ringfence-clock" };
+        try
+        {
+            _thread.Start();
+        }
+        catch
+        {
+            LibC.Close(_descriptor);
+            throw;
+        }
+    }
+
+    public long Now => Monotonic() - _origin;
+
+    public DateTime UtcNow => DateTime.UtcNow;
+
+    public ITimer CreateTimer(Action expired) => new HostTimer(this, expired);
+
+    /// <summary>Ends the clock's thread and waits for it, so that no timer expires afterwards. From a timer's own expiry it returns
+    /// at once and the thread ends by itself. Arming a timer of a disposed clock does nothing.</summary>
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            if (!_disposed)
+            {
+                _disposed = true;
+                LibC.ArmTimer(_descriptor, 1);
+            }
+        }
+        if (Thread.CurrentThread != _thread)
+        {
+            _thread.Join();
+        }
+    }
+
+    // On Linux, Stopwatch counts the nanoseconds of CLOCK_MONOTONIC: the very clock that the descriptor is armed with.
+    private static long Monotonic() => Stopwatch.GetTimestamp();
+
+    private void Arm(HostTimer timer, long deadline)
+    {
+        lock (_lock)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+            _queue.Add(timer, deadline);
+            if (deadline < _programmed)
+            {
+                Program(deadline);
+            }
+        }
+    }
+
+    private void Disarm(HostTimer timer)
+    {
+        lock (_lock)
+        {
+            _queue.Remove(timer);
+        }
+    }
+
+    private void Program(long deadline)
+    {
+        _programmed = deadline;
+        LibC.ArmTimer(_descriptor, (long)Int128.Clamp((Int128)deadline + _origin, 1, long.MaxValue));
+    }
+
+    private void Run()
+    {
+        while (Next(out Action? expired))
+        {
+            if (expired != null)
+            {
+                expired();
+            }
+            else
+            {
+                LibC.WaitForTimer(_descriptor);
+            }
+        }
+    }
+
+    /// <summary>What is due now, or null after programming the kernel timer for what is due next. False when the clock is disposed of.</summary>
+    private bool Next(out Action? expired)
+    {
+        lock (_lock)
+        {
+            expired = null;
+            if (_disposed)
+            {
+                LibC.Close(_descriptor);
+                return false;
+            }
+            QueuedTimer? first = _queue.First;
+            if (first == null)
+            {
+                _programmed = long.MaxValue;
+            }
+            else if (first.Deadline > Now)
+            {
+                Program(first.Deadline);
+            }
+            else
+            {
+                _programmed = long.MinValue;
+                _queue.Remove(first);
+                expired = first.Expired;
+            }
+            return true;
+        }
+    }
+
+    private sealed class HostTimer(HostClock clock, Action expired) : QueuedTimer(expired), ITimer
+    {
+        private bool _gone;
+
+        public void Arm(long deadline)
+        {
+            if (!Volatile.Read(ref _gone))
+            {
+                clock.Arm(this, deadline);
+            }
+        }
+
+        public void Disarm() => clock.Disarm(this);
+
+        public void Dispose()
+        {
+            Volatile.Write(ref _gone, true);
+            clock.Disarm(this);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+namespace Ringfence.Cli.Tests;
+
+/// <summary>What is typed becomes options, or one line that names the thing and the reason, and exit code 2.</summary>
+public sealed class CommandLineTests
+{
+    [Fact]
+    public void DefaultsAreTheDocumentedOnes()
+    {
+        RunOptions options = Parse("run");
+        Assert.Null(options.Kernel);
+        Assert.Empty(options.Initrds);
+        Assert.Equal("", options.Append);
+        Assert.Equal(512UL << 20, options.Memory);
+        Assert.Equal(1, options.Cpus);
+        Assert.Equal("max", options.Cpu);
+        Assert.Equal("auto", options.Engine);
+        Assert.Equal(SerialKind.Stdio, options.Serial);
+        Assert.Null(options.Timeout);
+        Assert.False(options.Stats);
+        Assert.False(options.Trace);
+        Assert.Null(options.DebugExitPort);
+    }
+
+    [Fact]
+    public void EveryOptionArrives()
+    {
+        RunOptions options = Parse(
+            "run", "--kernel", "k", "--initrd", "a", "--initrd", "b,x y,z", "--append", "console=ttyS0 quiet", "--memory", "1G", "--cpus", "2",
+            "--cpu", "x86-64-v1", "--engine", "interpreter", "--serial", "file:out", "--timeout", "60s", "--stats", "--trace", "exits:t",
+            "--debug-exit", "0xf4");
+        Assert.Equal("k", options.Kernel);
+        Assert.Equal([new InitrdArgument("a", ""), new InitrdArgument("b", "x y,z")], options.Initrds);
+        Assert.Equal("console=ttyS0 quiet", options.Append);
+        Assert.Equal(1UL << 30, options.Memory);
+        Assert.Equal(2, options.Cpus);
+        Assert.Equal("x86-64-v1", options.Cpu);
+        Assert.Equal("interpreter", options.Engine);
+        Assert.Equal((SerialKind.File, "out"), (options.Serial, options.SerialFile));
+        Assert.Equal(TimeSpan.FromMinutes(1), options.Timeout);
+        Assert.True(options.Stats);
+        Assert.True(options.Trace);
+        Assert.Equal("t", options.TraceFile);
+        Assert.Equal((ushort)0xf4, options.DebugExitPort!.Value);
+    }
+
+    [Theory]
+    [InlineData("-v")]
+    [InlineData("--stats-like quiet")]
+    [InlineData("@file")]
+    [InlineData("")]
+    [InlineData("a=\"b c\" d='e'")]
+    public void AppendIsTakenAsItIs(string append) => Assert.Equal(append, Parse("run", "--append", append).Append);
+
+    [Fact]
+    public void AnAppendThatLooksLikeAnOptionGoesAfterAnEqualsSign() => Assert.Equal("--stats", Parse("run", "--append=--stats").Append);
+
+    [Theory]
+    [InlineData("no command", "")]
+    [InlineData("unknown command 'boot'", "boot")]
+    [InlineData("unknown option '--frob'", "--frob")]
+    [InlineData("unknown option '--frob'", "run", "--frob")]
+    [InlineData("unknown argument 'vmlinuz'", "run", "vmlinuz")]
+    [InlineData("--memory: its value is missing", "run", "--memory")]
+    [InlineData("--kernel: given 2 times", "run", "--kernel", "a", "--kernel", "b")]
+    [InlineData("--kernel: the name of the file is empty", "run", "--kernel", "")]
+    [InlineData("--initrd: the name of the file is empty", "run", "--initrd", ",args")]
+    [InlineData("--memory: '3X' is no size", "run", "--memory", "3X")]
+    [InlineData("--memory: 0 cannot be", "run", "--memory", "0")]
+    [InlineData("--memory: 2T cannot be", "run", "--memory", "2T")]
+    [InlineData("--memory: 1048577B cannot be", "run", "--memory", "1048577B")]
+    [InlineData("--cpus: '0'", "run", "--cpus", "0")]
+    [InlineData("--cpu: unknown model 'z80' (known: x86-64-v1, max)", "run", "--cpu", "z80")]
+    [InlineData("--engine: unknown engine 'warp'", "run", "--engine", "warp")]
+    [InlineData("--serial: 'tcp:1'", "run", "--serial", "tcp:1")]
+    [InlineData("--serial: the name of the file is empty", "run", "--serial", "file:")]
+    [InlineData("--timeout: 'soon' is no time", "run", "--timeout", "soon")]
+    [InlineData("--trace: 'all'", "run", "--trace", "all")]
+    [InlineData("--debug-exit: '0x10000' is no I/O port", "run", "--debug-exit", "0x10000")]
+    public void WrongUsageIsOneLineAndTwo(string reason, params string[] arguments)
+    {
+        (int code, string output, string error) = Invoke([.. arguments.Where((argument, index) => index > 0 || argument.Length > 0)]);
+        Assert.Equal(2, code);
+        Assert.Equal("", output);
+        Assert.StartsWith("ringfence: " + reason, error, StringComparison.Ordinal);
+        Assert.Equal(1, error.Count(character => character == '\n'));
+        Assert.EndsWith("\n", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void HelpListsEveryOption()
+    {
+        (int code, string output, string error) = Invoke("run", "--help");
+        Assert.Equal(0, code);
+        Assert.Equal("", error);
+        foreach (string option in (string[])["--kernel", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--timeout", "--stats", "--trace", "--debug-exit"])
+        {
+            Assert.Contains(option + " ", output, StringComparison.Ordinal);
+        }
+        Assert.Equal(0, Invoke("--help").Code);
+    }
+
+    [Fact]
+    public void VersionIsOneLine()
+    {
+        (int code, string output, string _) = Invoke("--version");
+        Assert.Equal(0, code);
+        Assert.Matches(@"^ringfence \d+\.\d+\.\d+\n$", output);
+    }
+
+    private static RunOptions Parse(params string[] arguments)
+    {
+        RunOptions? seen = null;
+        using var error = new StringWriter();
+        int code = new CommandLine(options =>
+        {
+            seen = options;
+            return 77;
+        }).Invoke(arguments, TextWriter.Null, error);
+        Assert.Equal("", error.ToString());
+        Assert.Equal(77, code);
+        return seen!;
+    }
+
+    private static (int Code, string Output, string Error) Invoke(params string[] arguments)
+    {
+        using var output = new StringWriter();
+        using var error = new StringWriter();
+        int code = new CommandLine(_ => throw new InvalidOperationException("must not run")).Invoke(arguments, output, error);
+        return (code, output.ToString(), error.ToString());
+    }
+}

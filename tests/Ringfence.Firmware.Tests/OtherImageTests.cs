@@ -1,0 +1,86 @@
+using Ringfence.Host;
+using static Ringfence.Firmware.Tests.GuestView;
+
+namespace Ringfence.Firmware.Tests;
+
+public class OtherImageTests
+{
+    [Fact]
+    public void ABootSectorStartsInRealMode()
+    {
+        using var memory = new GuestMemory(1 << 20);
+        BootState state = TestImages.Load(memory, TestImages.BootSector());
+        Assert.Equal(GuestKind.BootSector, state.Kind);
+        Assert.Equal(BootMode.Real16, state.Mode);
+        Assert.Equal(0x7C00UL, state.Rip);
+        Assert.Equal(new BootSegment(0, 0, 0xFFFF, 0x9B), state.Cs);
+        Assert.Equal(0x80UL, state.Registers[2]);
+        Assert.Equal(0x3FF, state.IdtLimit);
+        Assert.Equal(0xAA55, memory.Read<ushort>(0x7DFE));
+        // INT 10h goes to an IRET.
+        uint vector = memory.Read<uint>(0x40);
+        Assert.Equal(0xCF, memory.Read<byte>(((vector >> 16) << 4) + (vector & 0xFFFF)));
+        Assert.Equal(639, memory.Read<ushort>(0x413));
+    }
+
+    [Fact]
+    public void RefusesWhatIsNoKernel()
+    {
+        Refuses([], "empty");
+        Refuses(new byte[512], "no kernel: neither bzImage, ELF, multiboot nor boot sector");
+        Refuses("#!/bin/sh\n"u8.ToArray(), "no kernel");
+        Refuses([0x1F, 0x8B, 8, 0], "gzip");
+        byte[] rom = new byte[0x1_0000];
+        rom[^16] = 0xEA;
+        Refuses(rom, "BIOS ROM");
+        byte[] huge = TestImages.BootSector();
+        Array.Resize(ref huge, 0x9_8001);
+        Refuses(huge, "too large for a boot sector");
+        Refuses(TestImages.BootSector(), "takes no initrd", modules: new GuestModule(new GuestFile("m", new byte[1])));
+        Refuses(TestImages.BootSector(), "takes no command line", commandLine: "x");
+        CheckTruncations(TestImages.BootSector(), 511);
+    }
+
+    [Fact]
+    public void FilesThatCannotBeReadAreNamed()
+    {
+        string directory = Directory.CreateTempSubdirectory().FullName;
+        try
+        {
+            string path = Path.Combine(directory, "vmlinuz");
+            Assert.Equal($"{path}: no such file", Assert.Throws<GuestLoadException>(() => GuestFile.Open(path)).Message);
+            Assert.Equal($"{directory}: is a directory", Assert.Throws<GuestLoadException>(() => GuestFile.Open(directory)).Message);
+            File.WriteAllBytes(path, []);
+            Assert.Contains("empty", Assert.Throws<GuestLoadException>(() => GuestFile.Open(path)).Message, StringComparison.Ordinal);
+            Assert.Contains("not a regular file", Assert.Throws<GuestLoadException>(() => GuestFile.Open("/dev/zero")).Message, StringComparison.Ordinal);
+            File.WriteAllBytes(path, [1, 2]);
+            Assert.Equal(2UL, GuestFile.Open(path).Length);
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
+    [Theory]
+    [InlineData(1UL << 20, 3)]
+    [InlineData(512UL << 20, 4)]
+    [InlineData(3UL << 30, 4)]
+    [InlineData(8UL << 30, 5)]
+    public void TheMemoryMapIsSortedAndItsRamIsRam(ulong size, int entries)
+    {
+        using var memory = new GuestMemory(size);
+        IReadOnlyList<E820Entry> map = MemoryMap.Build(memory);
+        Assert.Equal(entries, map.Count);
+        ulong end = 0;
+        foreach (E820Entry entry in map)
+        {
+            Assert.True(entry.Address >= end);
+            end = entry.End;
+            unsafe
+            {
+                Assert.True(entry.Type != E820Type.Ram || memory.Pointer(entry.Address, entry.Length) != null);
+            }
+        }
+    }
+}
