@@ -135,7 +135,7 @@ internal readonly unsafe struct MmxSignMask : IVectorInstruction<ulong>
 }
 
 /// <summary>PTEST: ZF if the operands have no bit in common, CF if the first has all bits of the second.</summary>
-internal readonly unsafe struct Test : IVectorInstruction<Vector128<byte>>
+internal readonly unsafe struct TestBits : IVectorInstruction<Vector128<byte>>
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Do(CpuState* s, Op* o, Vector128<byte> source)
