@@ -7,10 +7,10 @@ internal static unsafe partial class VectorBinder
 {
     private static bool BindInteger(in Site site) => site.Instruction.Mnemonic switch
     {
-        Mnemonic.Pand or Mnemonic.Andps or Mnemonic.Andpd => site.Integer<And>(),
-        Mnemonic.Pandn or Mnemonic.Andnps or Mnemonic.Andnpd => site.Integer<AndNot>(),
-        Mnemonic.Por or Mnemonic.Orps or Mnemonic.Orpd => site.Integer<Or>(),
-        Mnemonic.Pxor or Mnemonic.Xorps or Mnemonic.Xorpd => site.Integer<Xor>(),
+        Mnemonic.Pand or Mnemonic.Andps or Mnemonic.Andpd => site.Integer<BitwiseAnd>(),
+        Mnemonic.Pandn or Mnemonic.Andnps or Mnemonic.Andnpd => site.Integer<BitwiseAndNot>(),
+        Mnemonic.Por or Mnemonic.Orps or Mnemonic.Orpd => site.Integer<BitwiseOr>(),
+        Mnemonic.Pxor or Mnemonic.Xorps or Mnemonic.Xorpd => site.Integer<BitwiseXor>(),
         Mnemonic.Paddb => site.Integer<Add<byte>>(),
         Mnemonic.Paddw => site.Integer<Add<ushort>>(),
         Mnemonic.Paddd => site.Integer<Add<uint>>(),
@@ -108,7 +108,7 @@ internal static unsafe partial class VectorBinder
         Mnemonic.Pblendvb => site.Aligned<BlendVariable<sbyte>>(),
         Mnemonic.Blendvps => site.Aligned<BlendVariable<int>>(),
         Mnemonic.Blendvpd => site.Aligned<BlendVariable<long>>(),
-        Mnemonic.Ptest => site.Aligned<Test>(),
+        Mnemonic.Ptest => site.Aligned<TestBits>(),
         Mnemonic.Pmovsxbw => BindExtend<sbyte, short, ulong>(site),
         Mnemonic.Pmovsxbd => BindExtend<sbyte, int, uint>(site),
         Mnemonic.Pmovsxbq => BindExtend<sbyte, long, ushort>(site),

@@ -12,10 +12,10 @@ internal static unsafe partial class VectorBinder
         switch (site.Instruction.Mnemonic)
         {
             case Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu:
-                return site.IsStore ? site.Store<Vector128<byte>>() : site.Any<Xmm<Move>, Vector128<byte>>();
+                return site.IsStore ? site.Store<Vector128<byte>>() : site.Any<Xmm<MoveVector>, Vector128<byte>>();
             case Mnemonic.Movaps or Mnemonic.Movapd or Mnemonic.Movdqa or Mnemonic.Movntps or Mnemonic.Movntpd or Mnemonic.Movntdq
                 or Mnemonic.Movntdqa:
-                return site.IsStore ? site.AlignedStore() : site.Aligned<Xmm<Move>>();
+                return site.IsStore ? site.AlignedStore() : site.Aligned<Xmm<MoveVector>>();
             case Mnemonic.Movss:
                 return site.IsStore ? site.Store<uint>() : site.IsLoad ? site.Any<WriteScalar<uint>, uint>() : site.Any<WritePart<uint>, uint>();
             case Mnemonic.Movsd when site.IsXmmOperand(0) || site.IsXmmOperand(1):

@@ -137,24 +137,44 @@ internal readonly unsafe struct HorizontalArithmetic<TOp, T> : IVectorInstructio
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Do(CpuState* s, Op* o, Vector128<byte> source)
     {
-        *(Vector128<byte>*)s->Scratch = source;
-        return Slow(s, (T*)VectorHandlers.Destination(s, o));
+        Vector128<T>* d = (Vector128<T>*)VectorHandlers.Destination(s, o);
+        Vector128<T> even = Alternate(*d, source.As<byte, T>(), 0);
+        Vector128<T> odd = Alternate(*d, source.As<byte, T>(), 1);
+        Vector128<T> r = TOp.Do(even, odd);
+        if (Mxcsr.IsQuick(s->Mxcsr) && FloatArithmetic.AreOrdinary(even, odd, r))
+        {
+            *d = r;
+            return true;
+        }
+        ((Vector128<T>*)s->Scratch)[0] = even;
+        ((Vector128<T>*)s->Scratch)[1] = odd;
+        return false;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static bool Slow(CpuState* s, T* d)
+    public static Op* Otherwise(CpuState* s, Op* o)
     {
-        T* source = (T*)s->Scratch;
-        Vector128<T> a = *(Vector128<T>*)d;
-        Vector128<T> b = *(Vector128<T>*)source;
-        Vector128<T> even = Portable.EverySecond(a, b, 0);
-        ((Vector128<T>*)source)[0] = even;
-        ((Vector128<T>*)source)[1] = Portable.EverySecond(a, b, 1);
-        if (!FloatArithmetic.Lanes<TOp, T>(s, source, source + Vector128<T>.Count, Vector128<T>.Count))
+        T* even = (T*)s->Scratch;
+        if (!FloatArithmetic.Lanes<TOp, T>(s, even, even + Vector128<T>.Count, Vector128<T>.Count))
         {
-            return false;
+            return Exits.Abort(s, o);
         }
-        *(Vector128<T>*)d = *(Vector128<T>*)source;
-        return true;
+        *(Vector128<T>*)VectorHandlers.Destination(s, o) = *(Vector128<T>*)even;
+        o++;
+        return o->Handler(s, o);
+    }
+
+    /// <summary>Every second lane of d, then of s, beginning with <paramref name="first"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<T> Alternate(Vector128<T> d, Vector128<T> s, uint first)
+    {
+        if (sizeof(T) == 8)
+        {
+            return Vector128.Create(
+                d.AsUInt64().GetElement((int)first), s.AsUInt64().GetElement((int)first)).As<ulong, T>();
+        }
+        Vector128<uint> order = first == 0 ? Vector128.Create(0U, 2, 0, 2) : Vector128.Create(1U, 3, 1, 3);
+        return Vector128.Create(
+            Vector128.Shuffle(d.AsUInt32(), order).GetLower(), Vector128.Shuffle(s.AsUInt32(), order).GetLower()).As<uint, T>();
     }
 }

@@ -264,6 +264,11 @@ internal readonly unsafe struct PackedConvert<TOp, TFrom, TTo, TSource> : IVecto
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Do(CpuState* s, Op* o, TSource source)
     {
+        if (typeof(TOp) == typeof(IntegerToFloat<int, float>) && Mxcsr.IsQuick(s->Mxcsr))
+        {
+            *(Vector128<float>*)VectorHandlers.Destination(s, o) = Vector128.ConvertToSingle(Unsafe.BitCast<TSource, Vector128<int>>(source));
+            return true;
+        }
         *(TSource*)s->Scratch = source;
         if (!FloatConvert.Lanes<TOp, TFrom, TTo>(s, (TFrom*)s->Scratch, sizeof(TSource) / sizeof(TFrom)))
         {
@@ -287,6 +292,17 @@ internal readonly unsafe struct MmxToSingles : IVectorInstruction<ulong>
         }
         Mmx.Enter(s);
         *(ulong*)VectorHandlers.Destination(s, o) = *(ulong*)(s->Scratch + 16);
+        return true;
+    }
+}
+
+/// <summary>CVTDQ2PD, and CVTPI2PD from memory: always exact.</summary>
+internal readonly unsafe struct DoublewordsToDoubles : IVectorInstruction<ulong>
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Do(CpuState* s, Op* o, ulong source)
+    {
+        *(Vector128<double>*)VectorHandlers.Destination(s, o) = Vector128.Create((double)(int)source, (int)(source >> 32));
         return true;
     }
 }

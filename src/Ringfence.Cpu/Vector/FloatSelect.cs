@@ -162,7 +162,7 @@ internal static unsafe class FloatSelect
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static uint Relation<T>(T a, T b)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        a > b ? 0 : a < b ? FlagBits.Carry : a == b ? FlagBits.Zero : FlagBits.Zero | FlagBits.Parity | FlagBits.Carry;
+        a > b ? 0 : a < b ? Flags.Carry : a == b ? Flags.Zero : Flags.Zero | Flags.Parity | Flags.Carry;
 }
 
 internal readonly unsafe struct PackedSelect<TOp, T> : IVectorInstruction<Vector128<byte>>
@@ -225,7 +225,7 @@ internal readonly unsafe struct CompareToFlags<T, TQuiet> : IVectorInstruction<T
         T a = *d;
         if (FloatSelect.ArePlain(Vector128.CreateScalar(a), Vector128.CreateScalar(source)))
         {
-            Flags.SetArithmetic(s, a > source ? 0 : a < source ? FlagBits.Carry : FlagBits.Zero);
+            Flags.SetArithmetic(s, a > source ? 0 : a < source ? Flags.Carry : Flags.Zero);
             return true;
         }
         *(T*)s->Scratch = source;

@@ -6,35 +6,35 @@ namespace Ringfence.Cpu.Vector;
 
 // The integer functions of MMX, SSE2 and what follows; T is the lane.
 
-internal readonly struct Move : IVectorOp
+internal readonly struct MoveVector : IVectorOp
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s) =>
         s;
 }
 
-internal readonly struct And : IVectorOp
+internal readonly struct BitwiseAnd : IVectorOp
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s) =>
         d & s;
 }
 
-internal readonly struct AndNot : IVectorOp
+internal readonly struct BitwiseAndNot : IVectorOp
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s) =>
         Vector128.AndNot(s, d);
 }
 
-internal readonly struct Or : IVectorOp
+internal readonly struct BitwiseOr : IVectorOp
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s) =>
         d | s;
 }
 
-internal readonly struct Xor : IVectorOp
+internal readonly struct BitwiseXor : IVectorOp
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s) =>

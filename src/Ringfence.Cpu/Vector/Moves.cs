@@ -135,15 +135,15 @@ internal readonly unsafe struct MmxSignMask : IVectorInstruction<ulong>
 }
 
 /// <summary>PTEST: ZF if the operands have no bit in common, CF if the first has all bits of the second.</summary>
-internal readonly unsafe struct Test : IVectorInstruction<Vector128<byte>>
+internal readonly unsafe struct TestBits : IVectorInstruction<Vector128<byte>>
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Do(CpuState* s, Op* o, Vector128<byte> source)
     {
         Vector128<byte> d = *(Vector128<byte>*)VectorHandlers.Destination(s, o);
         Flags.SetArithmetic(s,
-            ((d & source) == Vector128<byte>.Zero ? FlagBits.Zero : 0) |
-            (Vector128.AndNot(source, d) == Vector128<byte>.Zero ? FlagBits.Carry : 0));
+            ((d & source) == Vector128<byte>.Zero ? Flags.Zero : 0) |
+            (Vector128.AndNot(source, d) == Vector128<byte>.Zero ? Flags.Carry : 0));
         return true;
     }
 }
@@ -160,14 +160,6 @@ internal readonly unsafe struct BlendVariable<T> : IVectorInstruction<Vector128<
         *d = Vector128.ConditionalSelect(Vector128.LessThan(mask, Vector128<T>.Zero).AsByte(), source, *d);
         return true;
     }
-}
-
-/// <summary>The six arithmetic flags as RFLAGS has them.</summary>
-internal static class FlagBits
-{
-    public const uint Carry = 1;
-    public const uint Parity = 4;
-    public const uint Zero = 0x40;
 }
 
 internal static unsafe class Bits

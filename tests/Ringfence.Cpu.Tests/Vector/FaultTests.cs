@@ -95,10 +95,10 @@ public sealed unsafe class FaultTests : IDisposable
         Bind(Instruction.Create(Code.Paddb_mm_mmm64, Register.MM3, Register.MM4));
         CpuState* s = _rig.State;
         s->X87.StatusWord = 0x3800;
-        s->X87.TagWord = 0;
+        s->X87.Tags = 0;
         Assert.True(_rig.Run());
         Assert.Equal(0, s->X87.StatusWord);
-        Assert.Equal(0xFF, s->X87.TagWord);
+        Assert.Equal(0xFF, s->X87.Tags);
         Assert.Equal(0xFFFF, *(ushort*)(_rig.X87 + (16 * 3) + 8));
 
         s->X87.StatusWord = 0x80;
@@ -108,7 +108,7 @@ public sealed unsafe class FaultTests : IDisposable
         s->X87.StatusWord = 0;
         Bind(Instruction.Create(Code.Emms));
         Assert.True(_rig.Run());
-        Assert.Equal(0, s->X87.TagWord);
+        Assert.Equal(0, s->X87.Tags);
     }
 
     [Theory]

@@ -112,7 +112,7 @@ internal sealed unsafe class Rig : IDisposable
             image->Mm[i] = *(ulong*)(X87 + (16 * i));
         }
         image->Mxcsr = State->Mxcsr;
-        image->Flags = ArithmeticFlags.Of(State);
+        image->Flags = Flags.GetArithmetic(State);
     }
 
     public byte* X87 => (byte*)&State->X87;
