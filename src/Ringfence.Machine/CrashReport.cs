@@ -54,7 +54,7 @@ internal static class CrashReport
         }
         int bitness = code64 ? 64 : (state.Cs.Attributes & 0x4000) != 0 ? 32 : 16;
         byte[] code = bytes[..count].ToArray();
-        Decoder decoder = Decoder.Create(bitness, new ByteArrayCodeReader(code));
+        Iced.Intel.Decoder decoder = Iced.Intel.Decoder.Create(bitness, new ByteArrayCodeReader(code));
         decoder.IP = state.Rip;
         Instruction instruction = decoder.Decode();
         StringOutput output = new();
@@ -77,11 +77,12 @@ internal static class GuestPages
         bool wide = (state.Cr4 & 0x20) != 0;
         int level = longMode ? 3 : wide ? 2 : 1;
         ulong table = state.Cr3 & (wide && !longMode ? 0xFFFF_FFE0UL : 0xFF_FFFF_F000UL);
+        Span<byte> bytes = stackalloc byte[8];
         for (; ; level--)
         {
             int shift = 12 + ((wide ? 9 : 10) * level);
             ulong index = (linear >> shift) & (wide ? 511u : 1023u);
-            Span<byte> bytes = stackalloc byte[8];
+            bytes.Clear();
             if (!memory.TryRead(table + (index * (wide ? 8u : 4u)), wide ? bytes : bytes[..4]))
             {
                 return false;

@@ -423,6 +423,7 @@ internal sealed unsafe partial class Binder(CpuState* state)
             return false;
         }
         bool integerOnly = instruction.Mnemonic is Mnemonic.Movnti or Mnemonic.Sfence or Mnemonic.Lfence or Mnemonic.Mfence
+            or Mnemonic.Clflush or Mnemonic.Clflushopt or Mnemonic.Clwb or Mnemonic.Prefetchw or Mnemonic.Prefetch or Mnemonic.Prefetchwt1
             or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2 or Mnemonic.Prefetchnta;
         if (!integerOnly && (_mode & (CodeMode.InvalidSse | CodeMode.NoSse)) != 0)
         {

@@ -49,7 +49,7 @@ internal static unsafe class Slots
 
     private static ushort Offset(Locator locate)
     {
-        CpuState* s = (CpuState*)4096;
-        return (ushort)((byte*)locate(s) - (byte*)s);
+        CpuState state = default;
+        return (ushort)((byte*)locate(&state) - (byte*)&state);
     }
 }

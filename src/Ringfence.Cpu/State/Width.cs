@@ -2,48 +2,85 @@ using System.Runtime.CompilerServices;
 
 namespace Ringfence.Cpu.State;
 
-/// <summary>Operands of 8, 16, 32 and 64 bits, named by byte, ushort, uint and ulong. Arithmetic is done in 64 bits; bits above the width are noise.</summary>
+/// <summary>Operands of 8, 16, 32 and 64 bits, named by byte, ushort, uint and ulong. Arithmetic is done in 64 bits; bits above the width are noise.
+/// (Chains of ifs, not switches: a dead switch arm with a cast of another size keeps the JIT from making tail jumps.)</summary>
 internal static unsafe class Width
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong SignExtend<T>(ulong value)
-        where T : unmanaged => sizeof(T) switch
+        where T : unmanaged
+    {
+        if (sizeof(T) == 1)
         {
-            1 => (ulong)(sbyte)value,
-            2 => (ulong)(short)value,
-            4 => (ulong)(int)value,
-            _ => value,
-        };
+            return (ulong)(sbyte)value;
+        }
+        if (sizeof(T) == 2)
+        {
+            return (ulong)(short)value;
+        }
+        if (sizeof(T) == 4)
+        {
+            return (ulong)(int)value;
+        }
+        return value;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Truncate<T>(ulong value)
-        where T : unmanaged => sizeof(T) switch
+        where T : unmanaged
+    {
+        if (sizeof(T) == 1)
         {
-            1 => (byte)value,
-            2 => (ushort)value,
-            4 => (uint)value,
-            _ => value,
-        };
+            return (byte)value;
+        }
+        if (sizeof(T) == 2)
+        {
+            return (ushort)value;
+        }
+        if (sizeof(T) == 4)
+        {
+            return (uint)value;
+        }
+        return value;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong From<T>(T value)
-        where T : unmanaged => sizeof(T) switch
+        where T : unmanaged
+    {
+        if (sizeof(T) == 1)
         {
-            1 => Unsafe.BitCast<T, byte>(value),
-            2 => Unsafe.BitCast<T, ushort>(value),
-            4 => Unsafe.BitCast<T, uint>(value),
-            _ => Unsafe.BitCast<T, ulong>(value),
-        };
+            return Unsafe.BitCast<T, byte>(value);
+        }
+        if (sizeof(T) == 2)
+        {
+            return Unsafe.BitCast<T, ushort>(value);
+        }
+        if (sizeof(T) == 4)
+        {
+            return Unsafe.BitCast<T, uint>(value);
+        }
+        return Unsafe.BitCast<T, ulong>(value);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T To<T>(ulong value)
-        where T : unmanaged => sizeof(T) switch
+        where T : unmanaged
+    {
+        if (sizeof(T) == 1)
         {
-            1 => Unsafe.BitCast<byte, T>((byte)value),
-            2 => Unsafe.BitCast<ushort, T>((ushort)value),
-            4 => Unsafe.BitCast<uint, T>((uint)value),
-            _ => Unsafe.BitCast<ulong, T>(value),
-        };
+            return Unsafe.BitCast<byte, T>((byte)value);
+        }
+        if (sizeof(T) == 2)
+        {
+            return Unsafe.BitCast<ushort, T>((ushort)value);
+        }
+        if (sizeof(T) == 4)
+        {
+            return Unsafe.BitCast<uint, T>((uint)value);
+        }
+        return Unsafe.BitCast<ulong, T>(value);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool IsNegative<T>(ulong value)
@@ -52,13 +89,22 @@ internal static unsafe class Width
     /// <summary>The operand at an offset of the state, zero-extended.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Get<T>(CpuState* s, ushort offset)
-        where T : unmanaged => sizeof(T) switch
+        where T : unmanaged
+    {
+        if (sizeof(T) == 1)
         {
-            1 => *((byte*)s + offset),
-            2 => *(ushort*)((byte*)s + offset),
-            4 => *(uint*)((byte*)s + offset),
-            _ => *(ulong*)((byte*)s + offset),
-        };
+            return *((byte*)s + offset);
+        }
+        if (sizeof(T) == 2)
+        {
+            return *(ushort*)((byte*)s + offset);
+        }
+        if (sizeof(T) == 4)
+        {
+            return *(uint*)((byte*)s + offset);
+        }
+        return *(ulong*)((byte*)s + offset);
+    }
 
     /// <summary>Writes a general register: 32-bit writes clear the upper half, narrower ones keep the rest (SDM 1 3.4.1.1).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

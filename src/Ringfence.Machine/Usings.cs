@@ -1,2 +1,0 @@
-// System.Threading has an ITimer of its own.
-global using ITimer = Ringfence.Host.ITimer;
