@@ -3,5 +3,10 @@ namespace Ringfence.Cli;
 /// <summary>`ringfence run`.</summary>
 internal static class RunCommand
 {
-    public static int Run(RunOptions options) => throw new UsageException($"no engine yet for {options.Kernel}");
+    /// <returns>The exit code.</returns>
+    public static int Run(RunOptions options, TextWriter error)
+    {
+        error.WriteLine($"ringfence: {options.Kernel ?? "the guest"} cannot be run: there is no machine yet");
+        return ExitCode.Internal;
+    }
 }

@@ -32,7 +32,7 @@ internal sealed class StopRequests : IDisposable
     /// <param name="timeout">Time allowed from now on; null for no limit.</param>
     public StopRequests(TimeSpan? timeout)
     {
-        _patience = new Timer(_ => Environment.Exit(Code));
+        _patience = new Timer(_ => Environment.Exit(CodeOf(Reason)));
         // A timer takes at most 49 days.
         TimeSpan allowed = timeout is { } limit && limit.TotalMilliseconds < uint.MaxValue - 1 ? limit : System.Threading.Timeout.InfiniteTimeSpan;
         _timeout = new Timer(_ => Stop(StopReason.Timeout), null, allowed, System.Threading.Timeout.InfiniteTimeSpan);
@@ -50,8 +50,8 @@ internal sealed class StopRequests : IDisposable
 
     public StopReason Reason => (StopReason)Volatile.Read(ref _reason);
 
-    /// <summary>The exit code of <see cref="Reason"/>.</summary>
-    public int Code => Reason switch
+    /// <summary>The exit code of a guest ended for this reason.</summary>
+    public static int CodeOf(StopReason reason) => reason switch
     {
         StopReason.Signal => ExitCode.Interrupted,
         StopReason.Timeout => ExitCode.Timeout,

@@ -30,8 +30,8 @@ public sealed class Terminal : IDisposable
         _input = new TerminalInput(0, Read);
     }
 
-    /// <summary>Whether a person is at the other end.</summary>
-    public bool IsInteractive => _raw is not null;
+    /// <summary>Whether standard input is a terminal.</summary>
+    public static bool IsAtHand => TerminalLibC.IsTerminal(0);
 
     /// <summary>Writes what the guest sends. Thread-safe.</summary>
     public void Write(ReadOnlySpan<byte> data) => _output.Write(data);

@@ -20,6 +20,7 @@ internal sealed class RingfenceProcess : IDisposable
 
     private RingfenceProcess(string program, string[] arguments)
     {
+        Assert.SkipUnless(Type.GetType("Ringfence.Machine.VirtualMachine, Ringfence.Machine") is not null, "there is no machine yet");
         var start = new ProcessStartInfo(program, arguments)
         {
             RedirectStandardInput = true,
