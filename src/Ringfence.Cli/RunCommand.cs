@@ -1,12 +1,102 @@
+using Ringfence.Engine;
+using Ringfence.Engine.Software;
+using Ringfence.Firmware;
+using Ringfence.Machine;
+
 namespace Ringfence.Cli;
 
-/// <summary>`ringfence run`.</summary>
+/// <summary>`ringfence run`: makes the machine that the options ask for, runs it to its end, and turns the end into an exit code.
+/// The one place that knows concrete engines.</summary>
 internal static class RunCommand
 {
-    /// <returns>The exit code.</returns>
+    /// <returns>The exit code. What there is to say is on <paramref name="error"/>, after the terminal has been restored.</returns>
     public static int Run(RunOptions options, TextWriter error)
     {
-        error.WriteLine($"ringfence: {options.Kernel ?? "the guest"} cannot be run: there is no machine yet");
-        return ExitCode.Internal;
+        // Both engine names mean the same one as long as there is one.
+        var engine = new SoftwareEngine();
+        if (options.Cpus > engine.Capabilities.MaximumVcpus)
+        {
+            throw new UsageException(
+                $"--cpus: {options.Cpus} cannot be: the {engine.Capabilities.Name} runs at most {engine.Capabilities.MaximumVcpus}");
+        }
+        try
+        {
+            return RunMachine(options, engine, error);
+        }
+        catch (Exception e) when (e is GuestLoadException or InsufficientMemoryException or HostFileException)
+        {
+            error.WriteLine($"ringfence: {e.Message.ReplaceLineEndings(" ")}");
+            return ExitCode.NotLoaded;
+        }
+    }
+
+    private static int RunMachine(RunOptions options, IEngine engine, TextWriter error)
+    {
+        using TextWriter? trace = OpenTrace(options, error);
+        MachineEnd end;
+        StopReason stopped;
+        StatsReport? stats = null;
+        using (var stop = new StopRequests(options.Timeout))
+        {
+            // The endpoint is the last thing made before the machine and the first thing gone after it: while it lives, the
+            // terminal may be raw.
+            using var endpoint = new SerialLine(options, () => stop.Stop(StopReason.Left));
+            using var machine = VirtualMachine.Create(Specify(options, endpoint.Endpoint, trace), engine);
+            end = machine.Run(stop.Token);
+            stopped = stop.Reason;
+            if (options.Stats)
+            {
+                stats = new StatsReport(machine.Statistics.Elapsed, machine.Statistics.Vcpus, StatsReport.ReadPeakMemory());
+            }
+        }
+        trace?.Flush();
+        if (end.Report is { Length: > 0 } report)
+        {
+            error.WriteLine(report.TrimEnd());
+        }
+        int code = Code(end, stopped);
+        if (code == ExitCode.Timeout)
+        {
+            error.WriteLine("ringfence: --timeout: the time allowed was over before the guest ended");
+        }
+        if (stats is not null)
+        {
+            error.Write(stats);
+        }
+        return code;
+    }
+
+    private static MachineSpec Specify(RunOptions options, ISerialEndpoint serial, TextWriter? trace) => new()
+    {
+        Kernel = options.Kernel,
+        Initrds = [.. options.Initrds.Select(initrd => new InitrdSpec(initrd.Path, initrd.Arguments))],
+        Append = options.Append,
+        Memory = options.Memory,
+        Cpus = options.Cpus,
+        Cpu = options.Cpu,
+        DebugExitPort = options.DebugExitPort,
+        Serial = serial,
+        Trace = trace is null ? null : new ExitTraceWriter(trace),
+        MeasureTime = options.Stats,
+    };
+
+    private static int Code(MachineEnd end, StopReason stopped) => end.Kind switch
+    {
+        MachineEndKind.PoweredOff or MachineEndKind.Halted or MachineEndKind.Reset => ExitCode.Ended,
+        MachineEndKind.DebugExit => end.Code,
+        MachineEndKind.TripleFault => ExitCode.TripleFault,
+        MachineEndKind.Stopped => StopRequests.CodeOf(stopped),
+        _ => ExitCode.EngineFailed,
+    };
+
+    private static TextWriter? OpenTrace(RunOptions options, TextWriter error)
+    {
+        if (!options.Trace)
+        {
+            return null;
+        }
+        return options.TraceFile is null
+            ? new UnclosedWriter(error)
+            : new StreamWriter(HostFile.Create("--trace", options.TraceFile), bufferSize: 65536);
     }
 }

@@ -39,25 +39,25 @@ public sealed record MachineSpec
 /// <param name="Arguments">A multiboot module's command line.</param>
 public sealed record InitrdSpec(string Path, string Arguments = "");
 
+/// <summary>Offers bytes to the guest's receiver and returns how many it had room for. Thread-safe.</summary>
+public delegate int SerialReceiver(ReadOnlySpan<byte> data);
+
 /// <summary>The host's end of a serial line.</summary>
 public interface ISerialEndpoint
 {
+    /// <summary>The line exists: bytes for the guest go to <paramref name="receive"/>. Called once, before the guest runs.</summary>
+    void Connect(SerialReceiver receive);
+
     /// <summary>The guest sent a byte. Called on vCPU threads; must not block for long.</summary>
     void Transmit(byte value);
 
-    /// <summary>The line exists: bytes for the guest go to <paramref name="port"/>. Called once, before the guest runs.</summary>
-    void Connect(ISerialPort port);
+    /// <summary>The guest's receiver has room again. Called on vCPU threads.</summary>
+    void RoomAvailable();
 }
 
-/// <summary>The guest's end of a serial line.</summary>
-public interface ISerialPort
-{
-    /// <summary>Offers bytes to the guest's receiver and returns how many it had room for. Thread-safe.</summary>
-    int Receive(ReadOnlySpan<byte> data);
-
-    /// <summary>The receiver has room again. Raised on vCPU threads.</summary>
-    event Action? RoomAvailable;
-}
+/// <param name="Elapsed">Since <see cref="VirtualMachine.Run"/> began.</param>
+/// <param name="Vcpus">In order of index.</param>
+public sealed record MachineStatistics(TimeSpan Elapsed, IReadOnlyList<VcpuStatistics> Vcpus);
 
 /// <summary>How a machine ended.</summary>
 public enum MachineEndKind

@@ -1,5 +1,5 @@
+using System.Diagnostics;
 using Ringfence.Devices;
-using Ringfence.Devices.Serial;
 using Ringfence.Engine;
 using Ringfence.Firmware;
 using Ringfence.Firmware.Monitor;
@@ -18,6 +18,7 @@ public sealed class VirtualMachine : IDisposable
     private readonly Board _board;
     private readonly IVm _vm;
     private readonly TaskCompletionSource<MachineEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Stopwatch _elapsed = new();
     private bool _disposed;
 
     private VirtualMachine(MachineSpec spec, IEngine engine)
@@ -34,7 +35,11 @@ public sealed class VirtualMachine : IDisposable
             vm = engine.CreateVm(new VmOptions(memory, _clock, board, spec.Cpu, spec.Cpus, spec.Trace, spec.MeasureTime));
             sink.Vm = vm;
             vm.Vcpus[0].Load(ToVcpuState(boot));
-            spec.Serial?.Connect(new SerialPort(board.Serial));
+            if (spec.Serial is { } endpoint)
+            {
+                board.Serial.RoomAvailable += endpoint.RoomAvailable;
+                endpoint.Connect(board.Serial.Receive);
+            }
             Description = boot.Description;
         }
         catch
@@ -53,8 +58,8 @@ public sealed class VirtualMachine : IDisposable
     /// <summary>One line: what was loaded and how it is entered.</summary>
     public string Description { get; }
 
-    /// <summary>Counts of all vCPUs together. Exact once <see cref="Run"/> has returned.</summary>
-    public IReadOnlyList<VcpuStatistics> Statistics => [.. _vm.Vcpus.Select(v => v.Statistics)];
+    /// <summary>What was counted. Exact once <see cref="Run"/> has returned.</summary>
+    public MachineStatistics Statistics => new(_elapsed.Elapsed, [.. _vm.Vcpus.Select(v => v.Statistics)]);
 
     /// <summary>Loads the guest and makes the machine, ready to run.</summary>
     /// <exception cref="GuestLoadException">The guest cannot be loaded: one line that names the file and the reason.</exception>
@@ -67,6 +72,7 @@ public sealed class VirtualMachine : IDisposable
     {
         using CancellationTokenRegistration registration = stop.Register(() => End(new MachineEnd(MachineEndKind.Stopped)));
         Thread[] threads = [.. _vm.Vcpus.Select(vcpu => new Thread(() => RunVcpu(vcpu)) { Name = $"ringfence-vcpu{vcpu.Index}", IsBackground = true })];
+        _elapsed.Start();
         foreach (Thread thread in threads)
         {
             thread.Start();
@@ -75,6 +81,7 @@ public sealed class VirtualMachine : IDisposable
         {
             thread.Join();
         }
+        _elapsed.Stop();
         return _end.Task.GetAwaiter().GetResult();
     }
 
@@ -153,7 +160,7 @@ public sealed class VirtualMachine : IDisposable
                         End(new MachineEnd(MachineEndKind.Halted));
                         break;
                     case VcpuExitReason.Shutdown:
-                        End(new MachineEnd(MachineEndKind.TripleFault, Report: CrashReport.Write(_memory, vcpu.Save(), exit.Detail)));
+                        End(new MachineEnd(MachineEndKind.TripleFault, Report: CrashReport.Write(_memory, vcpu.Save(), $"triple fault on CPU {vcpu.Index}: {exit.Detail}")));
                         break;
                     case VcpuExitReason.Failed:
                         End(new MachineEnd(MachineEndKind.Failed, Report: CrashReport.Write(_memory, vcpu.Save(), exit.Detail)));
@@ -177,16 +184,5 @@ public sealed class VirtualMachine : IDisposable
             Vm?.DeliverInterrupt(message.Vector, message.DeliveryMode, message.Logical, message.Destination, message.LevelTriggered);
 
         public void SetExternalInterrupt(bool asserted) => Vm?.SetExternalInterrupt(asserted);
-    }
-
-    private sealed class SerialPort(Uart16550 uart) : ISerialPort
-    {
-        public event Action? RoomAvailable
-        {
-            add => uart.RoomAvailable += value;
-            remove => uart.RoomAvailable -= value;
-        }
-
-        public int Receive(ReadOnlySpan<byte> data) => uart.Receive(data);
     }
 }
