@@ -159,7 +159,9 @@ internal sealed unsafe partial class Binder
         switch (i.Mnemonic)
         {
             case Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq:
+                // It leaves the block itself when it changes what the outer loop must know of.
                 op->Handler = Pick.Stack<PopFlags>(StackOperandSize(in i), _mode);
+                ends = false;
                 return true;
             case Mnemonic.Iret or Mnemonic.Iretd or Mnemonic.Iretq:
                 op->Extra = i.Mnemonic == Mnemonic.Iretq ? (byte)8 : i.Mnemonic == Mnemonic.Iretd ? (byte)4 : (byte)2;
