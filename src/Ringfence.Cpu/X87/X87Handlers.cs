@@ -272,8 +272,17 @@ internal static unsafe class X87Handlers
         return written;
     }
 
-    private static bool Write80(CpuState* s, ulong linear, ulong low, ushort high) =>
-        GuestAccess.Write(s, (linear + 8) & s->LinearMask, high) && GuestAccess.Write(s, linear, low);
+    /// <summary>All ten bytes or none; the fault is that of the first byte that cannot be written.</summary>
+    private static bool Write80(CpuState* s, ulong linear, ulong low, ushort high)
+    {
+        ulong upper = (linear + 8) & s->LinearMask;
+        if ((linear & (GuestAccess.PageBytes - 1)) > GuestAccess.PageBytes - 10
+            && (!GuestAccess.ReadForWrite(s, linear, out ulong _) || !GuestAccess.ReadForWrite(s, upper, out ushort _)))
+        {
+            return false;
+        }
+        return GuestAccess.Write(s, linear, low) && GuestAccess.Write(s, upper, high);
+    }
 
     public static Op* ConditionalMove(CpuState* s, Op* o)
     {
