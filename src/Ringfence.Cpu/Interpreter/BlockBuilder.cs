@@ -67,7 +67,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
                     break;
                 }
                 // Alone in its block, behind a guard that its second page is still the same.
-                *op = new Op { Handler = &PageGuard, Immediate = (ulong)_reader.SecondHostPage, AddressMask = (linear | 0xFFF) + 1 };
+                *op = new Op { Handler = &PageGuard, Immediate = (ulong)_reader.SecondHostPage };
                 op++;
                 limit = 1;
             }
@@ -99,7 +99,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
     /// <summary>Not an instruction: goes on only if the page that the next instruction reaches into is mapped where it was.</summary>
     private static Op* PageGuard(CpuState* s, Op* o)
     {
-        ulong next = o->AddressMask & s->LinearMask;
+        ulong next = (((s->Rip + s->Cs.Base) | 0xFFF) + 1) & s->LinearMask;
         TlbEntry* entry = s->Tlb + ((next >> 12) & (GuestAccess.TlbEntries - 1));
         if ((entry->Execute ^ next) < GuestAccess.PageBytes && next + entry->Addend == o->Immediate)
         {

@@ -52,6 +52,8 @@ internal sealed unsafe class BlockCache : IDisposable
     public Op* Find()
     {
         CpuState* s = _s;
+        Op** link = s->LinkSlot;
+        s->LinkSlot = null;
         ulong linear = (s->Rip + s->Cs.Base) & s->LinearMask;
         if (!_processor.CheckFetch(linear) || !_processor.Mmu.Translate(linear, AccessKind.Execute, out ulong physical))
         {
@@ -65,7 +67,7 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         else
         {
-            ops = Build(linear, physical, key);
+            ops = Build(linear, physical, key, ref link);
             if (ops == null)
             {
                 return null;
@@ -80,10 +82,9 @@ internal sealed unsafe class BlockCache : IDisposable
             entry->Ops = ops;
             entry->Mode = s->Mode;
         }
-        if (s->LinkSlot != null)
+        if (link != null)
         {
-            *s->LinkSlot = ops;
-            s->LinkSlot = null;
+            *link = ops;
         }
         return ops;
     }
@@ -113,6 +114,7 @@ internal sealed unsafe class BlockCache : IDisposable
         if ((page.Granules & written) != 0)
         {
             Invalidate(page);
+            _pages[PageIndex(physical)] = null;
         }
     }
 
@@ -132,11 +134,13 @@ internal sealed unsafe class BlockCache : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    private Op* Build(ulong linear, ulong physical, ulong key)
+    /// <param name="link">Becomes null where no link may be made: its op is gone, or the block is not kept.</param>
+    private Op* Build(ulong linear, ulong physical, ulong key, ref Op** link)
     {
         if (_used + MaximumInstructions + 3 > ArenaOps)
         {
             Flush();
+            link = null;
         }
         Op* ops = _arena + _used;
         BuiltBlock block = _builder.Build(ops, linear, physical);
@@ -146,7 +150,8 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         if (!block.Cacheable)
         {
-            // Code outside RAM, or that faults half-way: run it, decode it again next time.
+            // Code outside RAM: run it, decode it again next time.
+            link = null;
             return ops;
         }
         Built++;
@@ -187,8 +192,6 @@ internal sealed unsafe class BlockCache : IDisposable
                 ((Op*)ops)[i].Handler = &ControlFlow.Stale;
             }
         }
-        page.Blocks.Clear();
-        page.Granules = 0;
     }
 
     private int PageIndex(ulong physical)

@@ -117,6 +117,8 @@ internal sealed unsafe class EventDelivery(Processor processor)
 
     private bool Deliver(byte vector, Source source, bool hasError, uint error)
     {
+        // What runs next is the handler, not what the last block wanted to be linked to.
+        _s->LinkSlot = null;
         if ((_s->Cr0 & ControlBits.ProtectedMode) == 0)
         {
             return DeliverReal(vector);
