@@ -11,12 +11,10 @@ internal sealed unsafe class Comparison : IDisposable
     private readonly HostProcessor _host = new();
     private readonly GuestProcessor _guest = new();
     private readonly byte[] _fill = new byte[Layout.StackBytes];
-    private readonly Random _random;
     private ulong _next = Layout.Code;
 
     public Comparison(Random random)
     {
-        _random = random;
         random.NextBytes(_fill);
     }
 
@@ -32,7 +30,7 @@ internal sealed unsafe class Comparison : IDisposable
     /// <summary>Puts code in both memories. Returns where it is, or 0 if one of the instructions has no such encoding.</summary>
     public ulong Place(IReadOnlyList<Instruction> instructions)
     {
-        if (_next + 2048 > Layout.Code + Layout.CodeBytes)
+        if (_next + 8192 > Layout.Code + Layout.CodeBytes)
         {
             _next = Layout.Code;
             _guest.CodeChanged();
@@ -56,15 +54,15 @@ internal sealed unsafe class Comparison : IDisposable
     /// <summary>Leaves so many bytes before the next code: to bring it to the end of a page.</summary>
     public void Skip(int bytes) => _next += (ulong)bytes;
 
-    public ulong Next => _next;
-
-    /// <summary>Runs from <see cref="Start"/>. Null: no difference.</summary>
-    /// <param name="undefined">Flags that the code leaves undefined.</param>
-    public string? Run(ulong code, ulong undefined)
+    /// <summary>Leaves room so that the next code begins so many bytes before the end of a page.</summary>
+    public void SkipToPageEnd(int bytes)
     {
-        string? first = RunOnce(code, undefined);
-        return first == null || RunOnce(code, undefined) == null ? null : first;
+        ulong past = _next + (ulong)bytes;
+        _next += (0x1000 - (past & 0xFFF)) & 0xFFF;
     }
+
+    /// <summary>See <see cref="GuestProcessor.Disturb"/>.</summary>
+    public void Disturb() => _guest.Disturb();
 
     public static string Text(IEnumerable<Instruction> instructions) =>
         string.Join("; ", instructions.Select(i => $"{i.ToString()} [{i.Code}]"));
@@ -75,7 +73,10 @@ internal sealed unsafe class Comparison : IDisposable
         _host.Dispose();
     }
 
-    private string? RunOnce(ulong code, ulong undefined)
+    /// <summary>Runs from <see cref="Start"/>. Null: no difference.</summary>
+    /// <param name="code">What <see cref="Place"/> returned.</param>
+    /// <param name="undefined">Flags that the code leaves undefined.</param>
+    public string? Run(ulong code, ulong undefined)
     {
         Runs++;
         Fill(Layout.Data, Layout.DataBytes);

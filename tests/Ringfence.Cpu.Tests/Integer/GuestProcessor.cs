@@ -68,6 +68,14 @@ internal sealed unsafe class GuestProcessor : IDisposable
     /// <summary>Forgets blocks decoded from code that is gone.</summary>
     public void CodeChanged() => _processor.StateLoaded();
 
+    /// <summary>Makes the processor leave its code and come back, at whatever instruction it is. Any thread.</summary>
+    public void Disturb()
+    {
+        _processor.SetExternalInterrupt(true);
+        _processor.SetExternalInterrupt(false);
+        _processor.RequestExit();
+    }
+
     public Ending Run(ulong code, Registers* registers)
     {
         CpuState* s = State;
@@ -77,7 +85,12 @@ internal sealed unsafe class GuestProcessor : IDisposable
         }
         Flags.Set(s, registers->Flags);
         s->Rip = code;
-        RunResult result = _processor.Run();
+        RunResult result;
+        do
+        {
+            result = _processor.Run();
+        }
+        while (result == RunResult.ExitRequested);
         for (int i = 0; i < 16; i++)
         {
             registers->Gpr[i] = s->Gpr[i];
