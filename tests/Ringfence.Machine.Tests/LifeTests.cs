@@ -119,6 +119,26 @@ public sealed class LifeTests
     }
 
     [Fact]
+    public void AMachineStopsAtAnyMoment()
+    {
+        for (int i = 0; i < 200; i++)
+        {
+            using RunningMachine machine = Machines.Start(new MachineSpec { Memory = 2 << 20 });
+            // Anywhere between its threads' start and its first halts.
+            Thread.SpinWait(i * 1000);
+            Assert.Equal(MachineEndKind.Stopped, machine.Stop().Kind);
+        }
+    }
+
+    [Fact]
+    public void AnEndpointThatThrowsEndsItsMachineAndNothingElse()
+    {
+        MachineEnd end = Machines.RunToEnd(new MachineSpec { Memory = 2 << 20, Serial = new BrokenEndpoint(whenConnected: false) });
+        Assert.Equal(MachineEndKind.Failed, end.Kind);
+        Assert.Contains("the other end is gone", end.Report!, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void DisposeMayBeRepeatedAndNeedsNoRun()
     {
         VirtualMachine machine = Machines.Create(new MachineSpec { Memory = 2 << 20 });
@@ -148,6 +168,7 @@ public sealed class LifeTests
         (MachineSpec Spec, Type Error)[] impossible =
         [
             (new MachineSpec { Memory = 2 << 20, Kernel = "/no/such/file" }, typeof(GuestLoadException)),
+            (new MachineSpec { Memory = 1 << 20 }, typeof(GuestLoadException)),
             (rubbish.Spec(), typeof(GuestLoadException)),
             (sector.Spec() with { Append = "a boot sector takes none" }, typeof(GuestLoadException)),
             (new MachineSpec { Memory = 2 << 20, Initrds = [new InitrdSpec(large.Path)] }, typeof(GuestLoadException)),
@@ -195,13 +216,17 @@ public sealed class LifeTests
     private static void WaitForOutput(SerialTap serial) =>
         Assert.True(SpinWait.SpinUntil(() => serial.Bytes.Length != 0, TestLimits.Patience), "the guest did not start");
 
-    private sealed class BrokenEndpoint : ISerialEndpoint
+    private sealed class BrokenEndpoint(bool whenConnected = true) : ISerialEndpoint
     {
-        public void Connect(SerialReceiver receive) => throw new IOException("the other end is gone");
-
-        public void Transmit(byte value)
+        public void Connect(SerialReceiver receive)
         {
+            if (whenConnected)
+            {
+                throw new IOException("the other end is gone");
+            }
         }
+
+        public void Transmit(byte value) => throw new IOException("the other end is gone");
 
         public void RoomAvailable()
         {
