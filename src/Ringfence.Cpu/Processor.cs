@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Ringfence.Cpu.Apic;
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
@@ -180,18 +181,18 @@ public sealed unsafe class Processor : IDisposable
             }
             if (s->Event == ExitEvent.None)
             {
-                Op* op = step ? Blocks.Step() : Blocks.Find();
-                while (op != null)
+                // A block that wants to be linked has looked in the jump cache already.
+                Op* op = step ? Blocks.Step() : s->LinkSlot != null ? Blocks.Find() : ControlFlow.Dispatch(s);
+                if (op == null && s->Event == ExitEvent.None)
                 {
-                    op = op->Handler(s, op);
+                    op = Blocks.Find();
                 }
-                if (s->Event == ExitEvent.Step)
+                Execute(op);
+                if (s->Event is ExitEvent.Step or ExitEvent.Redecode)
                 {
+                    bool alone = s->Event == ExitEvent.Step;
                     s->Event = ExitEvent.None;
-                    for (op = Blocks.Step(); op != null;)
-                    {
-                        op = op->Handler(s, op);
-                    }
+                    Execute(alone ? Blocks.Step() : Blocks.Find());
                 }
             }
             if (s->Event != ExitEvent.None)
@@ -356,6 +357,16 @@ public sealed unsafe class Processor : IDisposable
     {
         ExitCounts[(int)kind]++;
         Trace?.Exit(State->Rip + State->ExitIp, kind, address, value);
+    }
+
+    /// <summary>The innermost loop: blocks follow each other until one has a reason to come back.</summary>
+    private void Execute(Op* op)
+    {
+        CpuState* s = State;
+        while (op != null)
+        {
+            op = op->Handler(s, op);
+        }
     }
 
     private static bool IsFlat(in SegmentRegister segment) =>

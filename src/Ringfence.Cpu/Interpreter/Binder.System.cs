@@ -25,16 +25,14 @@ internal sealed unsafe partial class Binder
             case Mnemonic.Rdtsc: op->Handler = &SystemInstructions.Rdtsc; return true;
             case Mnemonic.Rdtscp: op->Handler = &SystemInstructions.Rdtscp; return true;
             case Mnemonic.Rdmsr: op->Handler = &SystemInstructions.Rdmsr; return true;
-            case Mnemonic.Wrmsr: op->Handler = &SystemInstructions.Wrmsr; ends = true; return true;
+            case Mnemonic.Wrmsr: op->Handler = &SystemInstructions.Wrmsr; return true;
             case Mnemonic.In:
                 op->Extra = i.Op1Kind == OpKind.Immediate8 ? (byte)1 : (byte)0;
                 op->Handler = Pick.Width<InPort>(i.Op0Register.GetSize());
-                ends = true;
                 return true;
             case Mnemonic.Out:
                 op->Extra = i.Op0Kind == OpKind.Immediate8 ? (byte)1 : (byte)0;
                 op->Handler = Pick.Width<OutPort>(i.Op1Register.GetSize());
-                ends = true;
                 return true;
             case Mnemonic.Cli: op->Handler = &SystemInstructions.Cli; return true;
             case Mnemonic.Sti: op->Handler = &SystemInstructions.Sti; ends = true; return true;

@@ -24,6 +24,10 @@ internal sealed unsafe class BlockCache : IDisposable
     private readonly BlockBuilder _builder;
     private readonly Dictionary<ulong, nint> _blocks = [];
     private readonly CodePage?[] _pages;
+    /// <summary>For each page the linear address at which TLB entries let it be written without notice.</summary>
+    private readonly ulong[] _writable;
+    private const ulong NotWritable = 0;
+    private const ulong WritableAtMany = 1;
     private readonly JumpCacheEntry* _jumpCache;
     private Op* _arena;
     private int _used;
@@ -35,6 +39,7 @@ internal sealed unsafe class BlockCache : IDisposable
         _memory = memory;
         _builder = new BlockBuilder(processor, state, memory);
         _pages = new CodePage?[memory.Size / GuestMemory.PageSize];
+        _writable = new ulong[_pages.Length];
         _arena = (Op*)NativeMemory.Alloc(ArenaOps, (nuint)sizeof(Op));
         _jumpCache = (JumpCacheEntry*)NativeMemory.AllocZeroed(ControlFlow.JumpCacheEntries, (nuint)sizeof(JumpCacheEntry));
         state->JumpCache = _jumpCache;
@@ -46,7 +51,16 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Blocks decoded since the start.</summary>
     public long Built { get; private set; }
 
-    public bool HasCode(ulong physical) => PageIndex(physical) is >= 0 and int index && _pages[index] != null;
+    public bool HasCode(ulong physical) => PageIndex(physical) is >= 0 and int index && _pages[index] is { Blocks.Count: > 0 };
+
+    /// <summary>A TLB entry lets this page be written at <paramref name="linear"/> without notice; should it come to hold code, that entry has to be found.</summary>
+    public void NoteWritable(ulong physical, ulong linear)
+    {
+        if (PageIndex(physical) is >= 0 and int index)
+        {
+            _writable[index] = _writable[index] == NotWritable && linear != NotWritable ? linear : _writable[index] == linear ? linear : WritableAtMany;
+        }
+    }
 
     /// <summary>The block at RIP, decoded now if need be. Null: fetching it faulted, as recorded.</summary>
     public Op* Find()
@@ -100,21 +114,16 @@ internal sealed unsafe class BlockCache : IDisposable
         return _builder.BuildStep(linear, physical);
     }
 
-    /// <summary>A write to a page that holds code, about to be made.</summary>
+    /// <summary>A write to a page that <see cref="HasCode"/>, about to be made.</summary>
     public void CodeWritten(ulong physical, int size)
     {
-        CodePage? page = _pages[PageIndex(physical)];
-        if (page == null)
-        {
-            return;
-        }
+        CodePage page = _pages[PageIndex(physical)]!;
         int first = (int)(physical & 0xFFF) / Granule;
         int last = Math.Min((int)((physical & 0xFFF) + (ulong)size - 1) / Granule, 63);
         ulong written = (ulong.MaxValue >> (63 - last)) & (ulong.MaxValue << first);
         if ((page.Granules & written) != 0)
         {
             Invalidate(page);
-            _pages[PageIndex(physical)] = null;
         }
     }
 
@@ -169,11 +178,12 @@ internal sealed unsafe class BlockCache : IDisposable
     private void Register(ulong physical, int bytes, ulong key, Op* ops, int count)
     {
         int index = PageIndex(physical);
-        CodePage? page = _pages[index];
-        if (page == null)
+        CodePage page = _pages[index] ??= new CodePage();
+        if (_writable[index] != NotWritable)
         {
-            _pages[index] = page = new CodePage();
-            _processor.Mmu.ProtectPage(_memory.Pointer(physical & HostPageMask));
+            ulong at = _writable[index];
+            _processor.Mmu.ProtectPage(_memory.Pointer(physical & HostPageMask), at == WritableAtMany ? null : at);
+            _writable[index] = NotWritable;
         }
         int first = (int)(physical & 0xFFF) / Granule;
         int last = Math.Min((int)((physical & 0xFFF) + (ulong)bytes - 1) / Granule, 63);
@@ -192,6 +202,8 @@ internal sealed unsafe class BlockCache : IDisposable
                 ((Op*)ops)[i].Handler = &ControlFlow.Stale;
             }
         }
+        page.Blocks.Clear();
+        page.Granules = 0;
     }
 
     private int PageIndex(ulong physical)

@@ -20,9 +20,13 @@ internal sealed unsafe class Mmu : IDisposable
     private readonly Tlb _user = new();
     private readonly Tlb _supervisorAc = new();
     private readonly PageWalker _walker;
-    /// <summary>Which 2 MiB regions were filled from large pages: INVLPG there must forget the whole page. A hash: false hits cost time only.</summary>
-    private readonly ulong[] _large = new ulong[64];
-    private bool _huge;
+    /// <summary>Regions of 2 MiB and 1 GiB that were filled from large pages: INVLPG there must forget the whole page.</summary>
+    private readonly RegionSet _large = new(21);
+    private readonly RegionSet _huge = new(30);
+    /// <summary>The last page found to be no RAM, for devices that are touched again and again. Odd when there is none.</summary>
+    private ulong _devicePage = 1;
+    private ulong _devicePhysical;
+    private TlbEntry* _deviceTlb;
 
     public Mmu(Processor processor, CpuState* state, GuestMemory memory)
     {
@@ -48,6 +52,13 @@ internal sealed unsafe class Mmu : IDisposable
     /// then data moves as <paramref name="transfer"/> says, to or from <paramref name="data"/>.</summary>
     public bool Access(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
+        TlbEntry* entry = _s->Tlb + ((linear >> 12) & (Tlb.Entries - 1));
+        if (((rights == AccessKind.Write ? entry->Write : entry->Read) ^ linear) <= GuestMemory.PageSize - (ulong)size)
+        {
+            byte* host = (byte*)(linear + entry->Addend);
+            Copy(transfer == AccessKind.Write ? host : data, transfer == AccessKind.Write ? data : host, size);
+            return true;
+        }
         if (!Canonical(linear) || !Canonical(linear + (ulong)size - 1))
         {
             // SDM 1 3.3.7.1: #SS for stack accesses; which those are is not known here, and #GP is what all others get.
@@ -55,6 +66,11 @@ internal sealed unsafe class Mmu : IDisposable
             return false;
         }
         int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        if (first == size && (linear & ~OffsetMask) == _devicePage && _s->Tlb == _deviceTlb)
+        {
+            Transfer(_devicePhysical | (linear & OffsetMask), size, transfer, data);
+            return true;
+        }
         if (!Translate(linear, rights, out ulong physical))
         {
             return false;
@@ -85,7 +101,7 @@ internal sealed unsafe class Mmu : IDisposable
             return false;
         }
         physical = page.Physical | (linear & OffsetMask);
-        Fill(linear & ~OffsetMask, page, user);
+        Fill(Current, linear & ~OffsetMask, page);
         return true;
     }
 
@@ -129,6 +145,7 @@ internal sealed unsafe class Mmu : IDisposable
         _supervisor.FlushLocal();
         _user.FlushLocal();
         _supervisorAc.FlushLocal();
+        _devicePage = 1;
     }
 
     public void FlushAll()
@@ -136,16 +153,19 @@ internal sealed unsafe class Mmu : IDisposable
         _supervisor.FlushAll();
         _user.FlushAll();
         _supervisorAc.FlushAll();
-        Array.Clear(_large);
-        _huge = false;
+        _large.Clear();
+        _huge.Clear();
+        _devicePage = 1;
     }
 
     /// <summary>INVLPG.</summary>
     public void FlushPage(ulong linear)
     {
-        ulong mask = _huge ? ~0x3FFF_FFFFUL : ~0x1F_FFFFUL;
-        if (_huge || IsLarge(linear))
+        _devicePage = 1;
+        bool huge = _huge.Contains(linear);
+        if (huge || _large.Contains(linear))
         {
+            ulong mask = huge ? ~0x3FFF_FFFFUL : ~0x1F_FFFFUL;
             _supervisor.FlushRange(linear, mask);
             _user.FlushRange(linear, mask);
             _supervisorAc.FlushRange(linear, mask);
@@ -159,11 +179,12 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>From now on writes to this host page take the slow path.</summary>
-    public void ProtectPage(byte* hostPage)
+    /// <param name="linear">The one linear address it was writable at, or null if there were several.</param>
+    public void ProtectPage(byte* hostPage, ulong? linear)
     {
-        _supervisor.ProtectPage(hostPage);
-        _user.ProtectPage(hostPage);
-        _supervisorAc.ProtectPage(hostPage);
+        _supervisor.ProtectPage(hostPage, linear);
+        _user.ProtectPage(hostPage, linear);
+        _supervisorAc.ProtectPage(hostPage, linear);
     }
 
     public void Dispose()
@@ -178,42 +199,61 @@ internal sealed unsafe class Mmu : IDisposable
 
     private bool AccessSystem(ulong linear, int size, AccessKind kind, byte* data)
     {
+        // Implicit supervisor accesses ignore RFLAGS.AC (SDM 3A 4.6.1).
+        bool smap = (_s->Cr4 & ControlBits.Smap) != 0;
+        Tlb tlb = smap ? _supervisor : _supervisorAc;
         for (int done = 0; done < size;)
         {
             ulong address = (linear + (ulong)done) & _s->LinearMask;
+            int part = (int)Math.Min((ulong)(size - done), GuestMemory.PageSize - (address & OffsetMask));
+            TlbEntry* entry = tlb.Table + ((address >> 12) & (Tlb.Entries - 1));
+            if (((kind == AccessKind.Write ? entry->Write : entry->Read) ^ address) < GuestMemory.PageSize)
+            {
+                byte* host = (byte*)(address + entry->Addend);
+                Copy(kind == AccessKind.Write ? host : data + done, kind == AccessKind.Write ? data + done : host, part);
+                done += part;
+                continue;
+            }
             if (!Canonical(address))
             {
                 Exits.Record(_s, Vectors.GeneralProtection);
                 return false;
             }
-            // Implicit supervisor accesses ignore RFLAGS.AC (SDM 3A 4.6.1).
-            if (!_walker.Walk(address, kind, false, (_s->Cr4 & ControlBits.Smap) != 0, out Translation page))
+            if (!_walker.Walk(address, kind, false, smap, out Translation page))
             {
                 _s->FaultAddress = address;
                 Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
                 return false;
             }
-            int part = (int)Math.Min((ulong)(size - done), GuestMemory.PageSize - (address & OffsetMask));
+            Fill(tlb, address & ~OffsetMask, page);
             Transfer(page.Physical | (address & OffsetMask), part, kind, data + done);
             done += part;
         }
         return true;
     }
 
-    private void Fill(ulong linear, in Translation page, bool user)
+    private void Fill(Tlb tlb, ulong linear, in Translation page)
     {
         byte* host = _memory.Pointer(page.Physical, GuestMemory.PageSize);
         if (host == null || _processor.IsApicPage(page.Physical))
         {
+            if (tlb == Current && page.Readable && page.Writable && page.Dirty)
+            {
+                _devicePage = linear;
+                _devicePhysical = page.Physical;
+                _deviceTlb = tlb.Table;
+            }
             return;
         }
-        if (page.Large)
+        if (page.Huge)
         {
-            ulong region = linear >> 21;
-            _large[region % 64] |= 1UL << (int)((region >> 6) % 64);
-            _huge |= page.Huge;
+            _huge.Add(linear);
         }
-        TlbEntry* entry = Current.Claim(linear, page.Global);
+        else if (page.Large)
+        {
+            _large.Add(linear);
+        }
+        TlbEntry* entry = tlb.Claim(linear, page.Global);
         entry->Addend = (ulong)host - linear;
         if (page.Readable)
         {
@@ -222,17 +262,12 @@ internal sealed unsafe class Mmu : IDisposable
         if (page.Writable && page.Dirty && !_processor.Blocks.HasCode(page.Physical))
         {
             entry->Write = linear;
+            _processor.Blocks.NoteWritable(page.Physical, linear);
         }
         if (page.Executable)
         {
             entry->Execute = linear;
         }
-    }
-
-    private bool IsLarge(ulong linear)
-    {
-        ulong region = linear >> 21;
-        return (_large[region % 64] & (1UL << (int)((region >> 6) % 64))) != 0;
     }
 
     /// <summary>Moves bytes within one page of physical memory: RAM, or else MMIO in pieces of up to 8 bytes.</summary>
@@ -290,5 +325,20 @@ internal sealed unsafe class Mmu : IDisposable
             data += part;
             size -= part;
         }
+    }
+
+    /// <summary>A set of aligned regions of linear addresses, as a hash: what was added is found, and now and then what was not.</summary>
+    private sealed class RegionSet(int shift)
+    {
+        private readonly ulong[] _bits = new ulong[64];
+
+        public void Add(ulong linear) => _bits[Hash(linear) >> 6] |= 1UL << (Hash(linear) & 63);
+
+        public bool Contains(ulong linear) => (_bits[Hash(linear) >> 6] & (1UL << (Hash(linear) & 63))) != 0;
+
+        public void Clear() => Array.Clear(_bits);
+
+        /// <summary>12 bits, by Fibonacci hashing.</summary>
+        private int Hash(ulong linear) => (int)(((linear >> shift) * 0x9E37_79B9_7F4A_7C15) >> 52);
     }
 }

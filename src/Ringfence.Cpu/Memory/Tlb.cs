@@ -90,10 +90,12 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Takes the right to write straight to a host page from every entry that has it: the page now holds code.</summary>
-    public void ProtectPage(byte* hostPage)
+    /// <summary>Takes the right to write straight to a host page from the entry of a linear address, or from every entry that has it.</summary>
+    public void ProtectPage(byte* hostPage, ulong? linear)
     {
-        for (int i = 0; i < Entries; i++)
+        int first = linear is { } known ? (int)(known >> 12) & (Entries - 1) : 0;
+        int last = linear is null ? Entries - 1 : first;
+        for (int i = first; i <= last; i++)
         {
             TlbEntry* entry = Table + i;
             if (entry->Write != NoTag(i) && entry->Write + entry->Addend == (ulong)hostPage)

@@ -140,6 +140,8 @@ public enum ExitEvent : uint
     Halt,
     /// <summary>The instruction at RIP is to be run alone, decoded anew.</summary>
     Step,
+    /// <summary>The code at RIP has changed since it was decoded: what the jump cache has of it is worth nothing.</summary>
+    Redecode,
     /// <summary>A triple fault.</summary>
     Shutdown,
 }

@@ -78,7 +78,11 @@ internal static unsafe class ControlFlow
     }
 
     /// <summary>What every op of a block becomes when its code has changed: leaves before the instruction.</summary>
-    public static Op* Stale(CpuState* s, Op* o) => Exits.Abort(s, o);
+    public static Op* Stale(CpuState* s, Op* o)
+    {
+        s->Event = ExitEvent.Redecode;
+        return Exits.Abort(s, o);
+    }
 
     public static Op* Call<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
@@ -74,7 +75,12 @@ internal static unsafe class SystemInstructions
         ulong value = (uint)s->Gpr[0] | (s->Gpr[2] << 32);
         s->ExitIp = o->IpOffset;
         processor.Count(ExitKind.MsrWrite, (uint)s->Gpr[1], value);
-        return processor.Registers.WriteMsr((uint)s->Gpr[1], value) ? Exits.After(s, o) : Exits.Abort(s, o);
+        uint mode = s->Mode;
+        if (!processor.Registers.WriteMsr((uint)s->Gpr[1], value))
+        {
+            return Exits.Abort(s, o);
+        }
+        return s->Mode == mode ? Next(s, o) : Exits.After(s, o);
     }
 
     /// <summary>IN. The port is DX, or the immediate when <see cref="Op.Extra"/> is 1.</summary>
@@ -87,7 +93,7 @@ internal static unsafe class SystemInstructions
             return Exits.Abort(s, o);
         }
         Width.Set<T>(s, Slots.Rax, PortAccess.Read(s, o, port, sizeof(T)));
-        return Exits.After(s, o);
+        return Next(s, o);
     }
 
     public static Op* Out<T>(CpuState* s, Op* o)
@@ -99,7 +105,7 @@ internal static unsafe class SystemInstructions
             return Exits.Abort(s, o);
         }
         PortAccess.Write(s, o, port, sizeof(T), (uint)Width.Get<T>(s, Slots.Rax));
-        return Exits.After(s, o);
+        return Next(s, o);
     }
 
     public static Op* Cli(CpuState* s, Op* o)
@@ -766,6 +772,18 @@ internal static unsafe class SystemInstructions
             }
         }
         Flags.SetArithmetic(s, (Flags.GetArithmetic(s) & ~Flags.Zero) | (raise ? Flags.Zero : 0));
+        o++;
+        return o->Handler(s, o);
+    }
+
+    /// <summary>After an instruction that a device saw: on, unless it brought something to attend to.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Op* Next(CpuState* s, Op* o)
+    {
+        if (s->Attention != 0)
+        {
+            return Exits.After(s, o);
+        }
         o++;
         return o->Handler(s, o);
     }
