@@ -17,16 +17,18 @@ public sealed record CpuModel(string Name, string Brand, uint Leaf1Ecx, uint Lea
     private const uint Hypervisor = 1u << 31;
     // SYSCALL NX RDTSCP LM, and what AMD repeats of leaf 1.
     private const uint BaselineExtendedEdx = (1 << 11) | (1 << 20) | (1 << 27) | (1 << 29) | (BaselineEdx & 0x0183_F3FF);
+    /// <summary>With it and an invariant counter, Linux trusts the time-stamp counter without a second clock to check it by.</summary>
+    private const uint TscAdjust = 1 << 1;
     private const uint LahfLong = 1;
     private const uint PopCount = 1 << 23;
 
     /// <summary>The x86-64 psABI's baseline. The vendor is AMD: kernels know that such a processor needs no page-table isolation.</summary>
     public static CpuModel X8664V1 { get; } = new(
-        "x86-64-v1", "Ringfence x86-64-v1 processor", TscDeadline | Hypervisor, BaselineEdx, 0, LahfLong, BaselineExtendedEdx);
+        "x86-64-v1", "Ringfence x86-64-v1 processor", TscDeadline | Hypervisor, BaselineEdx, TscAdjust, LahfLong, BaselineExtendedEdx);
 
     /// <summary>All that is implemented.</summary>
     public static CpuModel Max { get; } = new(
-        "max", "Ringfence processor", TscDeadline | Hypervisor | PopCount, BaselineEdx, 0, LahfLong, BaselineExtendedEdx);
+        "max", "Ringfence processor", TscDeadline | Hypervisor | PopCount, BaselineEdx, TscAdjust, LahfLong, BaselineExtendedEdx);
 
     public static IReadOnlyList<CpuModel> All { get; } = [X8664V1, Max];
 

@@ -95,6 +95,13 @@ public sealed unsafe class Processor : IDisposable
         ModeChanged();
     }
 
+    /// <summary>What firmware does to a bootstrap processor before it hands on, for guests that are entered directly.</summary>
+    public void PrepareAsFirmware()
+    {
+        Apic.EnterVirtualWire();
+        Registers.SetFirmwareMemoryTypes();
+    }
+
     /// <summary>INIT: as <see cref="Reset"/>, but the APIC's identity and the FPU stay (SDM 3A 10.1.1). The processor is to wait for SIPI.</summary>
     public void Init()
     {

@@ -24,7 +24,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor.MeasureBus = options.MeasureTime;
         if (index == 0)
         {
-            Processor.Apic.EnterVirtualWire();
+            Processor.PrepareAsFirmware();
         }
     }
 

@@ -44,10 +44,11 @@ public sealed class VirtualMachine : IDisposable
         }
         catch
         {
+            // In the order of Dispose, and for its reason.
+            _clock.Dispose();
             vm?.Dispose();
             board?.Dispose();
             memory?.Dispose();
-            _clock.Dispose();
             throw;
         }
         _memory = memory;

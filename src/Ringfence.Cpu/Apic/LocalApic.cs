@@ -146,7 +146,7 @@ public sealed class LocalApic : IDisposable
     }
 
     /// <summary>As firmware leaves the bootstrap processor's APIC: enabled, the 8259 pair wired through LINT0, NMI on LINT1 (MP 1.4 3.6.2.2).</summary>
-    public void EnterVirtualWire()
+    internal void EnterVirtualWire()
     {
         _spurious = 0x1FF;
         _lvt[Lint0] = ModeExtInt << 8;

@@ -16,7 +16,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
 
     /// <summary>MSRs that hold what is written and do nothing else: MTRRs, and AMD's and Intel's configuration that systems read and write blindly.</summary>
     private static bool IsPlain(uint msr) => msr is (>= 0x200 and <= 0x20F) or 0x250 or 0x258 or 0x259 or (>= 0x268 and <= 0x26F) or 0x2FF
-        or 0x1D9 or 0x3B or 0x8B or 0x17A or 0x17B or 0xC001_0015 or 0xC001_001F or 0xC001_0010 or 0xC001_0055 or 0xC001_1029 or 0xC001_1023;
+        or 0x1D9 or 0x8B or 0x17A or 0x17B or 0xC001_0015 or 0xC001_001F or 0xC001_0010 or 0xC001_0055 or 0xC001_1029 or 0xC001_1023;
 
     public void Reset()
     {
@@ -29,6 +29,9 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         _s->Mxcsr = 0x1F80;
         Init();
     }
+
+    /// <summary>As firmware leaves the memory types: MTRRs on, write-back by default (SDM 3A 12.11.2.1).</summary>
+    public void SetFirmwareMemoryTypes() => _plain[0x2FF] = 0x806;
 
     public void Init()
     {
@@ -127,6 +130,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         {
             case 0x10: value = processor.TimeStamp; return true;
             case 0x1B: value = processor.Apic.Base; return true;
+            case 0x3B: value = _s->TscOffset; return true;
             // MTRR capabilities: 8 variable ranges, fixed ranges, write-combining.
             case 0xFE: value = 0x508; return true;
             case 0x174: value = _s->SysenterCs; return true;
@@ -156,6 +160,9 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         {
             case 0x10:
                 _s->TscOffset += value - processor.TimeStamp;
+                return true;
+            case 0x3B:
+                _s->TscOffset = value;
                 return true;
             case 0x1B:
                 processor.Apic.Base = value;

@@ -86,7 +86,7 @@ public static class AcpiTables
             .PortRegister(BoardLayout.Pm1aEventPort, 32, 2).Zero(12)
             .PortRegister(BoardLayout.Pm1aControlPort, 16, 2).Zero(12).Zero(12)
             .PortRegister(BoardLayout.PmTimerPort, 32, 3)
-            .PortRegister(BoardLayout.Gpe0Port, 64, 1).Zero(12)
+            .PortRegister(BoardLayout.Gpe0Port, (byte)(8 * BoardLayout.Gpe0Length), 1).Zero(12)
             .Zero(12).Zero(12).U64(0) // sleep control and status, hypervisor identity
             .Finish();
     }
