@@ -158,25 +158,25 @@ public sealed unsafe class Processor : IDisposable
         CpuState* s = State;
         while (true)
         {
-            bool shadow = s->InterruptShadow != 0;
-            s->InterruptShadow = 0;
+            uint shadow = s->InterruptShadow;
+            s->InterruptShadow = InterruptShadow.None;
             bool step = (s->SystemFlags & Flags.Trap) != 0;
-            bool trap = step;
+            Delivery.TrapPending = step;
             if (s->Attention != 0)
             {
                 if ((s->Attention & Attentions.Exit) != 0)
                 {
                     Interlocked.And(ref s->Attention, ~Attentions.Exit);
-                    s->InterruptShadow = shadow ? 1u : 0;
+                    s->InterruptShadow = shadow;
                     return RunResult.ExitRequested;
                 }
-                if (shadow)
+                if (shadow != InterruptShadow.None)
                 {
                     step = true;
                 }
                 else if (TakeInterrupt())
                 {
-                    trap = step = false;
+                    step = false;
                 }
             }
             if (s->Event == ExitEvent.None)
@@ -195,28 +195,36 @@ public sealed unsafe class Processor : IDisposable
                     Execute(alone ? Blocks.Step() : Blocks.Find());
                 }
             }
+            if (s->RepeatRest != 0)
+            {
+                s->Gpr[1] += s->RepeatRest;
+                s->RepeatRest = 0;
+            }
             if (s->Event != ExitEvent.None)
             {
                 ExitEvent happened = s->Event;
                 s->Event = ExitEvent.None;
                 if (happened == ExitEvent.Fault)
                 {
-                    trap = false;
+                    if (Mmu.MetNonCanonical)
+                    {
+                        NameNonCanonicalFault();
+                    }
                     Count(ExitKind.Exception, s->FaultVector, s->FaultError);
                     Delivery.DeliverFault();
                 }
-                if (happened == ExitEvent.Halt)
+                if (happened == ExitEvent.Halt && !Delivery.TrapPending)
                 {
                     Count(ExitKind.Halt, 0, 0);
                     return RunResult.Halted;
                 }
-                if (s->Event == ExitEvent.Shutdown)
+                if (happened == ExitEvent.Shutdown || s->Event == ExitEvent.Shutdown)
                 {
                     s->Event = ExitEvent.None;
                     return RunResult.Shutdown;
                 }
             }
-            if (trap)
+            if (Delivery.TrapPending && s->InterruptShadow != InterruptShadow.MovSs)
             {
                 Delivery.DeliverSingleStep();
                 if (s->Event == ExitEvent.Shutdown)
@@ -274,7 +282,7 @@ public sealed unsafe class Processor : IDisposable
         {
             s->LinearMask = uint.MaxValue;
             mode |= s->Ss.Is(SegmentAttributes.Big) ? CodeMode.Stack32 : 0;
-            mode |= IsFlat(s->Es) && IsFlat(s->Cs) && IsFlat(s->Ss) && IsFlat(s->Ds) ? CodeMode.Flat : 0;
+            mode |= IsFlat(s->Es) && IsFlatCode(s->Cs) && IsFlat(s->Ss) && IsFlat(s->Ds) ? CodeMode.Flat : 0;
         }
         mode |= (s->Cr0 & (ControlBits.Emulation | ControlBits.TaskSwitched)) != 0 ? CodeMode.NoX87 : 0;
         mode |= (s->Cr0 & ControlBits.Emulation) != 0 || (s->Cr4 & ControlBits.OsFxsr) == 0 ? CodeMode.InvalidSse : 0;
@@ -370,8 +378,12 @@ public sealed unsafe class Processor : IDisposable
     }
 
     private static bool IsFlat(in SegmentRegister segment) =>
-        segment.Base == 0 && segment.Limit == uint.MaxValue && segment.Usable
-        && (segment.Is(SegmentAttributes.Code) || (segment.Attributes & (SegmentAttributes.Writable | SegmentAttributes.ExpandDown)) == SegmentAttributes.Writable);
+        segment.Base == 0 && segment.Limit == uint.MaxValue && (segment.Attributes & (SegmentAttributes.Unusable | SegmentAttributes.Code
+            | SegmentAttributes.Writable | SegmentAttributes.ExpandDown)) == SegmentAttributes.Writable;
+
+    /// <summary>Flat and readable.</summary>
+    private static bool IsFlatCode(in SegmentRegister segment) =>
+        segment.Base == 0 && segment.Limit == uint.MaxValue && segment.Is(SegmentAttributes.Writable);
 
     /// <summary>Delivers the most urgent interrupt that may be taken now. True if one was.</summary>
     private bool TakeInterrupt()
@@ -403,6 +415,16 @@ public sealed unsafe class Processor : IDisposable
         Count(ExitKind.Interrupt, (ulong)vector, 0);
         Delivery.DeliverInterrupt((byte)vector);
         return true;
+    }
+
+    /// <summary>A non-canonical address met through the stack is #SS.</summary>
+    private void NameNonCanonicalFault()
+    {
+        Mmu.MetNonCanonical = false;
+        if (State->FaultVector == (uint)Vectors.GeneralProtection && StackReferences.IsThroughStack(State, Blocks.Inspect()))
+        {
+            State->FaultVector = (uint)Vectors.StackFault;
+        }
     }
 
     private void Free()

@@ -179,7 +179,7 @@ internal sealed unsafe partial class Binder
                 return true;
             case Mnemonic.Int3 or Mnemonic.Int1:
                 op->Immediate = i.Mnemonic == Mnemonic.Int3 ? 3u : 1u;
-                op->Extra = 1;
+                op->Extra = i.Mnemonic == Mnemonic.Int1 ? SystemInstructions.Privileged : (byte)1;
                 op->Handler = &SystemInstructions.Int;
                 return true;
             case Mnemonic.Into:
@@ -220,7 +220,8 @@ internal sealed unsafe partial class Binder
     private bool ProtectedOnly(Op* op)
     {
         op->Handler = &SystemInstructions.InvalidOpcode;
-        return (_mode & CodeMode.Protected) == 0;
+        Refused = (_mode & CodeMode.Protected) == 0;
+        return Refused;
     }
 
     private static bool BindStoreSystem(in Instruction i, Op* op, byte which)

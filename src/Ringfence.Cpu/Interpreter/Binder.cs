@@ -15,6 +15,9 @@ internal sealed unsafe partial class Binder(CpuState* state)
     private uint _mode;
     private ulong _blockRip;
 
+    /// <summary>What was bound last raises #UD or #NM, whatever its operands.</summary>
+    public bool Refused { get; private set; }
+
     private bool Is64 => (_mode & CodeMode.BitsMask) == CodeMode.Bits64;
 
     /// <summary>Fills <paramref name="op"/>, whose place in the block is set already. True if nothing can follow it in its block.</summary>
@@ -22,11 +25,13 @@ internal sealed unsafe partial class Binder(CpuState* state)
     {
         _mode = _s->Mode;
         _blockRip = blockRip;
+        Refused = false;
         op->Base = op->Index = op->Segment = Slots.Zero;
         op->AddressMask = ulong.MaxValue;
         if (instruction.IsInvalid)
         {
-            op->Handler = instruction.Length > 15 ? &SystemInstructions.TooLong : &SystemInstructions.InvalidOpcode;
+            Refused = true;
+            op->Handler = instruction.Length >= 15 ? &SystemInstructions.TooLong : &SystemInstructions.InvalidOpcode;
             return true;
         }
         SetOperands(in instruction, op);
@@ -42,6 +47,7 @@ internal sealed unsafe partial class Binder(CpuState* state)
         {
             return ends;
         }
+        Refused = true;
         op->Handler = &SystemInstructions.InvalidOpcode;
         return true;
     }
@@ -404,6 +410,7 @@ internal sealed unsafe partial class Binder(CpuState* state)
         if (X87.X87Binder.Bind(in instruction, _mode, op))
         {
             ends = false;
+            Refused = (_mode & CodeMode.NoX87) != 0;
             return true;
         }
         if (instruction.IsMmx())
@@ -411,6 +418,7 @@ internal sealed unsafe partial class Binder(CpuState* state)
             ends = (_mode & CodeMode.NoX87) != 0;
             if (ends)
             {
+                Refused = true;
                 op->Handler = (_s->Cr0 & ControlBits.Emulation) != 0 ? &SystemInstructions.InvalidOpcode : &SystemInstructions.DeviceNotAvailable;
                 return true;
             }
@@ -427,6 +435,7 @@ internal sealed unsafe partial class Binder(CpuState* state)
             or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2 or Mnemonic.Prefetchnta;
         if (!integerOnly && (_mode & (CodeMode.InvalidSse | CodeMode.NoSse)) != 0)
         {
+            Refused = true;
             op->Handler = (_mode & CodeMode.InvalidSse) != 0 ? &SystemInstructions.InvalidOpcode : &SystemInstructions.DeviceNotAvailable;
             return true;
         }

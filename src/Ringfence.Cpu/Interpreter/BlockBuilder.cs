@@ -15,6 +15,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
     private readonly CodeReaderOfGuest _reader;
     private readonly Decoder[] _decoders;
     private readonly Binder _binder;
+    private readonly GuardBinder _guards;
     private Op* _step;
 
     public BlockBuilder(Processor processor, CpuState* state, GuestMemory memory)
@@ -24,12 +25,23 @@ internal sealed unsafe class BlockBuilder : IDisposable
         _reader = new CodeReaderOfGuest(processor, memory);
         _decoders = [Decoder.Create(16, _reader), Decoder.Create(32, _reader), Decoder.Create(64, _reader)];
         _binder = new Binder(state);
-        _step = (Op*)NativeMemory.Alloc(4, (nuint)sizeof(Op));
+        _guards = new GuardBinder(state);
+        _step = (Op*)NativeMemory.Alloc(GuardBinder.OpsPerInstruction + 1, (nuint)sizeof(Op));
     }
 
     public BuiltBlock Build(Op* ops, ulong linear, ulong physical) => Build(ops, linear, physical, BlockCache.MaximumInstructions, false);
 
     public Op* BuildStep(ulong linear, ulong physical) => Build(_step, linear, physical, 1, true).Ops == 0 ? null : _step;
+
+    /// <summary>The instruction at RIP, decoded anew. Invalid if it cannot be fetched.</summary>
+    public Instruction Decode(ulong linear, ulong physical)
+    {
+        Decoder decoder = _decoders[_s->Mode & CodeMode.BitsMask];
+        _reader.Start(linear, physical);
+        decoder.IP = _s->Rip;
+        decoder.Decode(out Instruction instruction);
+        return instruction;
+    }
 
     public void Dispose()
     {
@@ -46,6 +58,11 @@ internal sealed unsafe class BlockBuilder : IDisposable
         int bytes = 0;
         Op* op = ops;
         bool ended = false;
+        bool limited = !step && (_s->Mode & CodeMode.Flat) == 0;
+        if (limited)
+        {
+            *op++ = new Op { Handler = &SegmentGuard.CodeLimit };
+        }
         while (count < limit && !ended)
         {
             decoder.Decode(out Instruction instruction);
@@ -78,11 +95,15 @@ internal sealed unsafe class BlockBuilder : IDisposable
             ended = _binder.Bind(in instruction, op, _s->Rip);
             bytes += length;
             count++;
-            op++;
+            op = _guards.Guard(in instruction, op, _binder.Refused, step);
             if (((linear + (ulong)bytes) & 0xFFF) < (ulong)length && !ended)
             {
                 break;
             }
+        }
+        if (limited)
+        {
+            ops->Immediate = (ulong)bytes;
         }
         if (!ended)
         {
@@ -118,6 +139,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
         private byte* _second;
         private ulong _linear;
         private int _inFirst;
+        private ulong _limit;
 
         public int Position { get; private set; }
 
@@ -139,12 +161,20 @@ internal sealed unsafe class BlockBuilder : IDisposable
             _second = null;
             _inFirst = (int)(GuestMemory.PageSize - (linear & 0xFFF));
             Position = 0;
+            CpuState* s = processor.State;
+            _limit = (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 ? ulong.MaxValue : s->Cs.Limit - ((linear - s->Cs.Base) & uint.MaxValue) + 1;
             Faulted = false;
             InRam = _first != null;
         }
 
         public override int ReadByte()
         {
+            if ((ulong)Position >= _limit)
+            {
+                Faulted = true;
+                Exits.Record(processor.State, Vectors.GeneralProtection);
+                return -1;
+            }
             if (Position < _inFirst)
             {
                 // Nothing to run outside RAM yet: reads as all ones, which is no instruction.

@@ -14,6 +14,8 @@ namespace Ringfence.Cpu.Interpreter;
 internal sealed unsafe class BlockCache : IDisposable
 {
     public const int MaximumInstructions = 32;
+    /// <summary>Each instruction with its guards, the guards of the block, its end.</summary>
+    private const int MaximumOps = (MaximumInstructions * GuardBinder.OpsPerInstruction) + 3;
     private const int ArenaOps = 1 << 20;
     private const int Granule = 64;
     private const ulong HostPageMask = ~0xFFFUL;
@@ -114,6 +116,17 @@ internal sealed unsafe class BlockCache : IDisposable
         return _builder.BuildStep(linear, physical);
     }
 
+    /// <summary>The instruction at RIP, for a closer look after it has faulted. The fault recorded stays.</summary>
+    public Iced.Intel.Instruction Inspect()
+    {
+        (uint vector, uint error, ulong address) = (_s->FaultVector, _s->FaultError, _s->FaultAddress);
+        ulong linear = (_s->Rip + _s->Cs.Base) & _s->LinearMask;
+        Iced.Intel.Instruction instruction = _processor.CheckFetch(linear) && _processor.Mmu.Translate(linear, AccessKind.Execute, out ulong physical)
+            ? _builder.Decode(linear, physical) : default;
+        (_s->FaultVector, _s->FaultError, _s->FaultAddress) = (vector, error, address);
+        return instruction;
+    }
+
     /// <summary>A write to a page that <see cref="HasCode"/>, about to be made.</summary>
     public void CodeWritten(ulong physical, int size)
     {
@@ -146,7 +159,7 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <param name="link">Becomes null where no link may be made: its op is gone, or the block is not kept.</param>
     private Op* Build(ulong linear, ulong physical, ulong key, ref Op** link)
     {
-        if (_used + MaximumInstructions + 3 > ArenaOps)
+        if (_used + MaximumOps > ArenaOps)
         {
             Flush();
             link = null;

@@ -40,6 +40,9 @@ internal sealed unsafe class Mmu : IDisposable
         SelectTlb();
     }
 
+    /// <summary>The fault recorded last is that of an access to a non-canonical address. Whoever acts on it clears it.</summary>
+    public bool MetNonCanonical { get; set; }
+
     /// <summary>Chooses the table for the present privilege. To be called when CPL, CR4.SMAP or RFLAGS.AC change.</summary>
     public void SelectTlb() => _s->Tlb = Current.Table;
 
@@ -61,7 +64,8 @@ internal sealed unsafe class Mmu : IDisposable
         }
         if (!Canonical(linear) || !Canonical(linear + (ulong)size - 1))
         {
-            // SDM 1 3.3.7.1: #SS for stack accesses; which those are is not known here, and #GP is what all others get.
+            // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
+            MetNonCanonical = true;
             Exits.Record(_s, Vectors.GeneralProtection);
             return false;
         }

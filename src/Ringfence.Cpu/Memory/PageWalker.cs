@@ -72,7 +72,8 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory)
             }
             bool pdpte = wide && !longMode && level == 2;
             bool leaf = level == 0 || (!pdpte && (entry & PageSizeBit) != 0 && (wide ? level <= 2 : level == 1 && (_s->Cr4 & ControlBits.PageSizeExtensions) != 0));
-            if (wide && !pdpte && Reserved(entry, level, leaf, nxe, longMode))
+            // Bit 21 is the one that a 4 MiB page of 32-bit paging leaves unused.
+            if (wide ? !pdpte && Reserved(entry, level, leaf, nxe, longMode) : leaf && level == 1 && (entry & (1 << 21)) != 0)
             {
                 return Fail(kind, user, 1 | 8);
             }

@@ -60,7 +60,7 @@ public unsafe struct CpuState
     public uint IdtLimit;
     /// <summary>Current privilege level, 0 to 3.</summary>
     public uint Cpl;
-    /// <summary>Not 0 for the one instruction after STI or MOV SS, before which no interrupt is taken.</summary>
+    /// <summary>For the one instruction after STI or MOV SS, before which no interrupt is taken: <see cref="State.InterruptShadow"/>.</summary>
     public uint InterruptShadow;
     public ulong Cr0;
     public ulong Cr2;
@@ -80,6 +80,9 @@ public unsafe struct CpuState
     public ulong TscAux;
     /// <summary>Added to the clock's cycles to give the guest's time-stamp counter.</summary>
     public ulong TscOffset;
+
+    /// <summary>Iterations of a repeated string instruction held back from RCX while it runs; added to RCX when its block is left.</summary>
+    public ulong RepeatRest;
 
     /// <summary>Where slow paths leave what they read, so that fast paths take no address of a local (that would forbid tail calls).</summary>
     public fixed byte Scratch[64];
@@ -128,6 +131,15 @@ public static class SegmentAttributes
     public const uint Big = 0x4000;
     public const uint Granular = 0x8000;
     public const uint Unusable = 0x10000;
+}
+
+/// <summary>Values of <see cref="CpuState.InterruptShadow"/> (SDM 3A 6.8.3).</summary>
+public static class InterruptShadow
+{
+    public const uint None = 0;
+    public const uint Sti = 1;
+    /// <summary>No single-step trap either.</summary>
+    public const uint MovSs = 2;
 }
 
 /// <summary>Why a block was left early.</summary>

@@ -20,6 +20,9 @@ internal sealed unsafe class EventDelivery(Processor processor)
     /// <summary>An NMI is being handled: further ones wait for IRET.</summary>
     public bool NmiBlocked { get; set; }
 
+    /// <summary>The instruction that runs began with TF set: #DB follows it, unless an event is delivered first.</summary>
+    public bool TrapPending { get; set; }
+
     public string? ShutdownReport { get; private set; }
 
     /// <summary>Delivers the fault recorded in the state, and what goes wrong on the way. At worst the state's event is shutdown.</summary>
@@ -49,6 +52,10 @@ internal sealed unsafe class EventDelivery(Processor processor)
                 ShutdownReport = string.Join(", then ", _shutdownPath);
                 _s->Event = ExitEvent.Shutdown;
                 return;
+            }
+            if (second == Vectors.PageFault)
+            {
+                _s->Cr2 = _s->FaultAddress;
             }
             if ((IsContributory(vector) && IsContributory(second)) || (vector == Vectors.PageFault && (IsContributory(second) || second == Vectors.PageFault)))
             {
@@ -80,7 +87,8 @@ internal sealed unsafe class EventDelivery(Processor processor)
     }
 
     /// <summary>INT n, INT3, INTO: RIP is past the instruction. A fault on the way is recorded, with RIP put back by the caller.</summary>
-    public bool TrySoftwareInterrupt(byte vector) => Deliver(vector, Source.Software, false, 0);
+    /// <param name="privileged">The gate's privilege level is not looked at: INT1.</param>
+    public bool TrySoftwareInterrupt(byte vector, bool privileged) => Deliver(vector, privileged ? Source.External : Source.Software, false, 0);
 
     private static bool HasErrorCode(Vectors vector) => vector is Vectors.DoubleFault or Vectors.InvalidTss or Vectors.SegmentNotPresent
         or Vectors.StackFault or Vectors.GeneralProtection or Vectors.PageFault or Vectors.AlignmentCheck;
@@ -119,13 +127,20 @@ internal sealed unsafe class EventDelivery(Processor processor)
     {
         // What runs next is the handler, not what the last block wanted to be linked to.
         _s->LinkSlot = null;
-        if ((_s->Cr0 & ControlBits.ProtectedMode) == 0)
-        {
-            return DeliverReal(vector);
-        }
-        return (_s->Efer & ControlBits.LongModeActive) != 0
-            ? DeliverLong(vector, source, hasError, error)
+        bool delivered = (_s->Cr0 & ControlBits.ProtectedMode) == 0 ? DeliverReal(vector)
+            : (_s->Efer & ControlBits.LongModeActive) != 0 ? DeliverLong(vector, source, hasError, error)
             : DeliverProtected(vector, source, hasError, error);
+        if (delivered)
+        {
+            TrapPending = false;
+        }
+        else if (source != Source.Software && (Vectors)_s->FaultVector is Vectors.InvalidTss or Vectors.SegmentNotPresent or Vectors.StackFault
+            or Vectors.GeneralProtection)
+        {
+            // The EXT flag: what the error code names was reached through an event, not by the program (SDM 3A 6.13).
+            _s->FaultError |= 1;
+        }
+        return delivered;
     }
 
     private bool DeliverReal(byte vector)
@@ -154,9 +169,9 @@ internal sealed unsafe class EventDelivery(Processor processor)
     }
 
     /// <summary>Error codes that name an IDT entry (SDM 3A 6.13).</summary>
-    private bool GateFault(Vectors fault, byte vector, Source source)
+    private bool GateFault(Vectors fault, byte vector)
     {
-        Exits.Record(_s, fault, (vector * 8u) + 2 + (source == Source.Software ? 0u : 1u));
+        Exits.Record(_s, fault, (vector * 8u) + 2);
         return false;
     }
 
@@ -165,7 +180,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
         uint at = vector * 16u;
         if (at + 15 > _s->IdtLimit)
         {
-            return GateFault(Vectors.GeneralProtection, vector, source);
+            return GateFault(Vectors.GeneralProtection, vector);
         }
         if (!processor.Mmu.ReadSystem(_s->IdtBase + at, out ulong low) || !processor.Mmu.ReadSystem(_s->IdtBase + at + 8, out ulong high))
         {
@@ -174,11 +189,11 @@ internal sealed unsafe class EventDelivery(Processor processor)
         Descriptor gate = new(low, high);
         if (!gate.IsSystem || gate.Type is not (14 or 15) || (source == Source.Software && gate.Dpl < _s->Cpl))
         {
-            return GateFault(Vectors.GeneralProtection, vector, source);
+            return GateFault(Vectors.GeneralProtection, vector);
         }
         if (!gate.Present)
         {
-            return GateFault(Vectors.SegmentNotPresent, vector, source);
+            return GateFault(Vectors.SegmentNotPresent, vector);
         }
         ushort selector = gate.GateSelector;
         if (!TryReadHandlerCode(selector, true, out Descriptor code, out ulong address))
@@ -217,7 +232,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
         uint at = vector * 8u;
         if (at + 7 > _s->IdtLimit)
         {
-            return GateFault(Vectors.GeneralProtection, vector, source);
+            return GateFault(Vectors.GeneralProtection, vector);
         }
         if (!processor.Mmu.ReadSystem(_s->IdtBase + at, out ulong low))
         {
@@ -226,11 +241,11 @@ internal sealed unsafe class EventDelivery(Processor processor)
         Descriptor gate = new(low);
         if (!gate.IsSystem || gate.Type is not (6 or 7 or 14 or 15) || (source == Source.Software && gate.Dpl < _s->Cpl))
         {
-            return GateFault(Vectors.GeneralProtection, vector, source);
+            return GateFault(Vectors.GeneralProtection, vector);
         }
         if (!gate.Present)
         {
-            return GateFault(Vectors.SegmentNotPresent, vector, source);
+            return GateFault(Vectors.SegmentNotPresent, vector);
         }
         bool wide = gate.Type >= 14;
         int size = wide ? 4 : 2;
@@ -252,7 +267,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
         {
             return false;
         }
-        StackWriter stack = new(processor, size, ss, sp, cpl, false);
+        StackWriter stack = inward ? new(processor, size, ss, sp, cpl, false) : StackWriter.Current(processor, size);
         if (v86 && !(stack.Push(_s->Gs.Selector) && stack.Push(_s->Fs.Selector) && stack.Push(_s->Ds.Selector) && stack.Push(_s->Es.Selector)))
         {
             return false;

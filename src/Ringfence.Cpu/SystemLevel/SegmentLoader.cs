@@ -31,6 +31,12 @@ internal sealed unsafe class SegmentLoader(Processor processor)
                 segment->Limit = 0xFFFF;
                 segment->Attributes = 0xF3;
             }
+            else
+            {
+                // A register that protected mode left null is usable again.
+                segment->Limit = segment->Usable ? segment->Limit : 0xFFFF;
+                segment->Attributes = (segment->Attributes & (SegmentAttributes.Big | SegmentAttributes.Granular)) | 0x93;
+            }
             processor.ModeChanged();
             return true;
         }
@@ -201,8 +207,7 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         ushort selector = (ushort)rawSelector;
         if (RealOrV86)
         {
-            stack.Commit(release);
-            return GoReal(selector, ip);
+            return GoReal(selector, ip) && stack.Commit(release);
         }
         return ReturnTo(ref stack, selector, ip, release, false, 0, operandSize);
     }
@@ -228,11 +233,11 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         if (RealOrV86)
         {
             ulong keep = v86 ? Flags.Iopl | Flags.Virtual8086 | Flags.VirtualInterrupt | Flags.VirtualInterruptPending : 0;
-            stack.Commit(0);
             if (!GoReal(selector, ip))
             {
                 return false;
             }
+            stack.Commit(0);
             SetFlags(flags, keep, operandSize);
             return true;
         }

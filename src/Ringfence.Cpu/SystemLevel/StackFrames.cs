@@ -1,4 +1,5 @@
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 
@@ -13,6 +14,7 @@ internal unsafe ref struct StackWriter
     private readonly ulong _mask;
     private readonly bool _user;
     private readonly bool _current;
+    private readonly SegmentRegister _segment;
     private ulong _pointer;
 
     public StackWriter(Processor processor, int size, in SegmentRegister ss, ulong pointer, uint cpl, bool wide)
@@ -29,6 +31,7 @@ internal unsafe ref struct StackWriter
         _pointer = pointer;
         _user = cpl == 3;
         _current = current;
+        _segment = ss;
     }
 
     /// <summary>The stack as SS:rSP is now.</summary>
@@ -44,6 +47,10 @@ internal unsafe ref struct StackWriter
         CpuState* s = _processor.State;
         ulong pointer = (_pointer - (ulong)_size) & _mask;
         ulong linear = _mask == ulong.MaxValue ? pointer : (uint)(_base + pointer);
+        if (!IsInside(pointer))
+        {
+            return _processor.Segments.Fault(Vectors.StackFault, _current || _mask == ulong.MaxValue ? 0 : _segment.Selector);
+        }
         bool done;
         if (_current && _user)
         {
@@ -64,6 +71,18 @@ internal unsafe ref struct StackWriter
             _pointer = (_pointer & ~_mask) | pointer;
         }
         return done;
+    }
+
+    private readonly bool IsInside(ulong pointer)
+    {
+        if (_mask == ulong.MaxValue)
+        {
+            return (long)(pointer << 16) >> 16 == (long)pointer;
+        }
+        fixed (SegmentRegister* segment = &_segment)
+        {
+            return SegmentGuard.Permits(_processor.State, segment, pointer, (ulong)_size, true);
+        }
     }
 
     public readonly bool Commit()
@@ -94,6 +113,13 @@ internal unsafe ref struct StackReader
         CpuState* s = _processor.State;
         ulong pointer = (s->Gpr[4] + _offset) & _mask;
         ulong linear = _mask == ulong.MaxValue ? pointer : (uint)(s->Ss.Base + pointer);
+        bool inside = _mask == ulong.MaxValue
+            ? (long)(linear << 16) >> 16 == (long)linear : SegmentGuard.Permits(s, &s->Ss, pointer, (ulong)_size, false);
+        if (!inside)
+        {
+            value = 0;
+            return _processor.Segments.Fault(Vectors.StackFault, 0);
+        }
         bool done = _processor.Mmu.Access(linear, _size, AccessKind.Read, AccessKind.Read, s->Scratch);
         value = _size switch
         {
@@ -107,11 +133,12 @@ internal unsafe ref struct StackReader
 
     public void Skip(uint bytes) => _offset += bytes;
 
-    public readonly void Commit(uint release)
+    public readonly bool Commit(uint release)
     {
         CpuState* s = _processor.State;
         ulong pointer = s->Gpr[4] + _offset + release;
         s->Gpr[4] = _mask == ushort.MaxValue ? (s->Gpr[4] & ~_mask) | (ushort)pointer : pointer & _mask;
+        return true;
     }
 }
 

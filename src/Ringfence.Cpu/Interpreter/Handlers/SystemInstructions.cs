@@ -8,6 +8,12 @@ namespace Ringfence.Cpu.Interpreter.Handlers;
 /// <summary>Instructions that concern the processor as a whole. Those that can change how code is decoded or fetched leave the block.</summary>
 internal static unsafe class SystemInstructions
 {
+    /// <summary>INT1, in <see cref="Op.Extra"/> of <see cref="Int"/>.</summary>
+    public const byte Privileged = 2;
+
+    /// <summary>DR7.GD; DR6.BD is in the same place.</summary>
+    private const ulong GeneralDetect = 1 << 13;
+
     public static Op* Cpuid(CpuState* s, Op* o)
     {
         Processor processor = Processor.Of(s);
@@ -128,7 +134,7 @@ internal static unsafe class SystemInstructions
         if ((s->SystemFlags & Flags.Interrupt) == 0)
         {
             s->SystemFlags |= Flags.Interrupt;
-            s->InterruptShadow = 1;
+            s->InterruptShadow = InterruptShadow.Sti;
             Processor.Of(s).NoteInterrupts();
         }
         return Exits.After(s, o);
@@ -211,6 +217,10 @@ internal static unsafe class SystemInstructions
         {
             return Exits.Fault(s, o, Vectors.InvalidOpcode);
         }
+        if ((s->Dr[7] & GeneralDetect) != 0)
+        {
+            return DetectDebugAccess(s, o);
+        }
         Width.Set<ulong>(s, o->Destination, s->Dr[number]);
         o++;
         return o->Handler(s, o);
@@ -226,6 +236,10 @@ internal static unsafe class SystemInstructions
         if (number < 0)
         {
             return Exits.Fault(s, o, Vectors.InvalidOpcode);
+        }
+        if ((s->Dr[7] & GeneralDetect) != 0)
+        {
+            return DetectDebugAccess(s, o);
         }
         ulong value = Width.Get<ulong>(s, o->Source);
         if (number >= 6 && (value >> 32) != 0)
@@ -459,18 +473,20 @@ internal static unsafe class SystemInstructions
     public static Op* Iret(CpuState* s, Op* o)
     {
         Processor processor = Processor.Of(s);
+        // Even an IRET that faults lets NMIs in again (SDM 3A 6.7.1).
+        processor.Delivery.NmiBlocked = false;
         ulong block = s->Rip;
         if (!processor.Segments.ReturnFromInterrupt(o->Extra))
         {
             s->Rip = block;
             return Exits.Abort(s, o);
         }
-        processor.Delivery.NmiBlocked = false;
         s->Retired += o->Ordinal + 1;
         return ControlFlow.DispatchUnlessTrapping(s);
     }
 
-    /// <summary>INT n and INT3 (the immediate is the vector), INTO, INT1.</summary>
+    /// <summary>INT n and INT3 (the immediate is the vector), INTO, INT1. <see cref="Op.Extra"/>: 0 for INT n, else not subject to IOPL in
+    /// virtual-8086 mode; <see cref="Privileged"/> for INT1, not subject to the gate's level either.</summary>
     public static Op* Int(CpuState* s, Op* o)
     {
         byte vector = (byte)o->Immediate;
@@ -480,7 +496,7 @@ internal static unsafe class SystemInstructions
         }
         ulong block = s->Rip;
         s->Rip = (block + o->IpOffset + o->Length) & s->LinearMask;
-        if (!Processor.Of(s).Delivery.TrySoftwareInterrupt(vector))
+        if (!Processor.Of(s).Delivery.TrySoftwareInterrupt(vector, o->Extra == Privileged))
         {
             s->Rip = block;
             return Exits.Abort(s, o);
@@ -557,7 +573,7 @@ internal static unsafe class SystemInstructions
         {
             return Exits.Abort(s, o);
         }
-        s->InterruptShadow = o->Extra == 2 ? 1u : 0;
+        s->InterruptShadow = o->Extra == 2 ? InterruptShadow.MovSs : InterruptShadow.None;
         return Exits.After(s, o);
     }
 
@@ -600,7 +616,7 @@ internal static unsafe class SystemInstructions
             return Exits.Abort(s, o);
         }
         TStack.Set(s, TStack.Get(s) + (ulong)sizeof(T));
-        s->InterruptShadow = o->Extra == 2 ? 1u : 0;
+        s->InterruptShadow = o->Extra == 2 ? InterruptShadow.MovSs : InterruptShadow.None;
         return Exits.After(s, o);
     }
 
@@ -629,6 +645,8 @@ internal static unsafe class SystemInstructions
         s->Gpr[11] = Flags.Get(s) & ~(ulong)Flags.Resume;
         s->Rip = from64 ? s->LStar : s->CStar;
         Flags.Set(s, s->Gpr[11] & ~s->SFMask);
+        // The mask takes effect before the trap would.
+        Processor.Of(s).Delivery.TrapPending &= (s->SystemFlags & Flags.Trap) != 0;
         EnterFlat(s, (ushort)(s->Star >> 32), 0, true);
         s->Retired += o->Ordinal + 1;
         return ControlFlow.DispatchUnlessTrapping(s);
@@ -666,7 +684,7 @@ internal static unsafe class SystemInstructions
 
     public static Op* Sysenter(CpuState* s, Op* o)
     {
-        if ((s->Mode & CodeMode.Protected) == 0 || (s->SysenterCs & 0xFFFC) == 0)
+        if ((s->Cr0 & ControlBits.ProtectedMode) == 0 || (s->SysenterCs & 0xFFFC) == 0)
         {
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
@@ -786,6 +804,14 @@ internal static unsafe class SystemInstructions
         }
         o++;
         return o->Handler(s, o);
+    }
+
+    /// <summary>A debug register was touched with DR7.GD set (SDM 3B 18.2.4): #DB, with DR6.BD.</summary>
+    private static Op* DetectDebugAccess(CpuState* s, Op* o)
+    {
+        s->Dr[6] |= GeneralDetect;
+        s->Dr[7] &= ~GeneralDetect;
+        return Exits.Fault(s, o, Vectors.Debug);
     }
 
     private static bool MayChangeInterrupts(CpuState* s) => s->Cpl <= (uint)(s->SystemFlags & Flags.Iopl) >> 12;
