@@ -95,7 +95,8 @@ public sealed class TimingTests
         a.mov(ebx, eax);
         a.rdtsc();
         a.mov(esi, eax);
-        // It counts down and starts over: whole periods so far, and what has gone by of this one.
+        // It counts down and starts over: whole periods so far, and what has gone by of this one. Between its end and the interrupt it is
+        // one period short, which the tolerance covers.
         a.imul(edi, __dword_ptr[ApicTicks], ApicPeriod);
         a.add(edi, ApicPeriod);
         a.sub(edi, __dword_ptr[LocalApic + 0x390]);
