@@ -23,6 +23,10 @@ internal static class RunCommand
         {
             return RunMachine(options, engine, error);
         }
+        catch (MachineSpecException e)
+        {
+            throw new UsageException(e.Message);
+        }
         catch (Exception e) when (e is GuestLoadException or InsufficientMemoryException or HostFileException)
         {
             error.WriteLine($"ringfence: {e.Message.ReplaceLineEndings(" ")}");

@@ -24,6 +24,7 @@ internal sealed class Board : IVcpuBus, IDisposable
 
     /// <param name="sink">The processors.</param>
     /// <param name="ended">Told, on a vCPU's thread, that the guest asked for the machine to end.</param>
+    /// <exception cref="MachineSpecException">The debug exit port is not free.</exception>
     public Board(MachineSpec spec, IClock clock, IInterruptSink sink, Action<MachineEnd> ended)
     {
         _pic = new Pic8259(sink);
@@ -56,7 +57,7 @@ internal sealed class Board : IVcpuBus, IDisposable
         if (spec.DebugExitPort is { } port)
         {
             DebugExitPort debugExit = new();
-            _ports.Add(port, DebugExitPort.PortCount, debugExit);
+            AddDebugExit(port, debugExit);
             debugExit.ExitRequested += code => ended(new MachineEnd(MachineEndKind.DebugExit, code));
         }
         _pm.PowerOffRequested += () => ended(new MachineEnd(MachineEndKind.PoweredOff));
@@ -65,6 +66,7 @@ internal sealed class Board : IVcpuBus, IDisposable
         keyboard.ResetRequested += () => ended(new MachineEnd(MachineEndKind.Reset));
     }
 
+    /// <summary>The first serial line.</summary>
     public Uart16550 Serial { get; }
 
     public uint ReadPort(ushort port, int size) => _ports.Read(port, size);
@@ -84,5 +86,23 @@ internal sealed class Board : IVcpuBus, IDisposable
         _pit.Dispose();
         _rtc.Dispose();
         _pm.Dispose();
+    }
+
+    private void AddDebugExit(ushort port, DebugExitPort debugExit)
+    {
+        const int LastPort = ushort.MaxValue;
+        if (port > LastPort - DebugExitPort.PortCount + 1)
+        {
+            throw new MachineSpecException($"debug exit port 0x{port:x}: it decodes {DebugExitPort.PortCount} ports, and the last there is is 0x{LastPort:x}");
+        }
+        try
+        {
+            _ports.Add(port, DebugExitPort.PortCount, debugExit);
+        }
+        catch (ArgumentException e)
+        {
+            throw new MachineSpecException(
+                $"debug exit port 0x{port:x}: it decodes {DebugExitPort.PortCount} ports, and a device of the board has one of them", e);
+        }
     }
 }

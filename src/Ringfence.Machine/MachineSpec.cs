@@ -22,7 +22,8 @@ public sealed record MachineSpec
     /// <summary>CPU model; see <see cref="CpuModelNames"/>.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
 
-    /// <summary>A write of V to this port ends the machine with code (V &lt;&lt; 1) | 1, as QEMU's isa-debug-exit does.</summary>
+    /// <summary>A write of V to this port ends the machine with code (V &lt;&lt; 1) | 1, as QEMU's isa-debug-exit does. It and the
+    /// three ports after it must be free.</summary>
     public ushort? DebugExitPort { get; init; }
 
     /// <summary>Where the first serial line's output goes; null to drop it.</summary>

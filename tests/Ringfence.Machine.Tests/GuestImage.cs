@@ -52,6 +52,37 @@ internal sealed class GuestImage : IDisposable
         return new GuestImage(image);
     }
 
+    /// <summary>Long mode at 1 MiB, the first 4 GiB mapped, through an ELF64 header. 64 KiB of zeroes follow the code.</summary>
+    public static GuestImage LongMode(Action<Assembler> code)
+    {
+        const int FileHeader = 64;
+        const int ProgramHeader = 56;
+        const int Headers = FileHeader + ProgramHeader;
+        byte[] assembled = Assemble(64, LoadAddress + Headers, code);
+        byte[] image = new byte[Headers + assembled.Length];
+        "\u007fELF"u8.CopyTo(image);
+        void Put(int offset, ulong value, int size) => BitConverter.GetBytes(value).AsSpan(0, size).CopyTo(image.AsSpan(offset));
+        // 64-bit, little-endian, version 1; an executable for x86-64.
+        Put(4, 0x01_01_02, 3);
+        Put(16, 2, 2);
+        Put(18, 62, 2);
+        Put(20, 1, 4);
+        Put(24, LoadAddress + Headers, 8);
+        Put(32, FileHeader, 8);
+        Put(52, FileHeader, 2);
+        Put(54, ProgramHeader, 2);
+        Put(56, 1, 2);
+        // One segment: the whole file, readable, writable, executable.
+        Put(FileHeader, 1, 4);
+        Put(FileHeader + 4, 7, 4);
+        Put(FileHeader + 16, LoadAddress, 8);
+        Put(FileHeader + 24, LoadAddress, 8);
+        Put(FileHeader + 32, (ulong)image.Length, 8);
+        Put(FileHeader + 40, (ulong)image.Length + 0x1_0000, 8);
+        assembled.CopyTo(image, Headers);
+        return new GuestImage(image);
+    }
+
     public MachineSpec Spec(ISerialEndpoint? serial = null) =>
         new() { Kernel = Path, Memory = 2 << 20, Serial = serial, DebugExitPort = DebugExitPort };
 

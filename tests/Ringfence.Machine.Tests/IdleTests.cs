@@ -35,9 +35,12 @@ public sealed class IdleTests
         serial.WaitFor("# ");
         MachineStatistics before = machine.Statistics;
         Assert.InRange(Measure("Linux"), 0, Allowed);
-        MachineStatistics after = machine.Statistics;
-        TestContext.Current.TestOutputHelper?.WriteLine(string.Join('\n', after.Vcpus[0].Exits.Select(
-            exit => $"{exit.Key}: {exit.Value - before.Vcpus[0].Exits.GetValueOrDefault(exit.Key)}")));
+        // What woke it, should it ever be too much.
+        IReadOnlyDictionary<string, long> exits = before.Vcpus[0].Exits;
+        TestContext.Current.TestOutputHelper?.WriteLine("exits: " + string.Join(", ", machine.Statistics.Vcpus[0].Exits
+            .Select(exit => (exit.Key, Count: exit.Value - exits.GetValueOrDefault(exit.Key)))
+            .Where(exit => exit.Count != 0)
+            .Select(exit => $"{exit.Key} {exit.Count}")));
     }
 
     /// <summary>The share of one core that this process uses, over three seconds.</summary>

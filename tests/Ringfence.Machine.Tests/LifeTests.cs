@@ -176,8 +176,10 @@ public sealed class LifeTests
             (sector.Spec() with { Cpu = "no-such-model" }, typeof(ArgumentException)),
             (sector.Spec() with { Cpus = 200 }, typeof(ArgumentException)),
             (sector.Spec() with { Memory = 12345 }, typeof(ArgumentOutOfRangeException)),
-            // The PIT is there.
-            (sector.Spec() with { DebugExitPort = 0x40 }, typeof(ArgumentException)),
+            // The PIT is there; the serial port is after it; there is no port after it.
+            (sector.Spec() with { DebugExitPort = 0x40 }, typeof(MachineSpecException)),
+            (sector.Spec() with { DebugExitPort = 0x3F5 }, typeof(MachineSpecException)),
+            (sector.Spec() with { DebugExitPort = 0xFFFD }, typeof(MachineSpecException)),
             (sector.Spec(new BrokenEndpoint()), typeof(IOException)),
         ];
         void MakeAll()

@@ -146,6 +146,21 @@ public sealed class MachineEndTests
     }
 
     [Fact]
+    public void ATripleFaultInLongModeIsReported()
+    {
+        MachineEnd end = Check(MachineEndKind.TripleFault, GuestImage.LongMode(Fenced(a =>
+        {
+            a.lidt(__[HighZeroes]);
+            a.mov(r15, 0xFFFF_8000_1234_5678);
+            a.mov(__qword_ptr[r15 + 0x10], rax);
+        })));
+        Assert.Contains("#PF(2)", end.Report!, StringComparison.Ordinal);
+        Assert.Contains("cr2=ffff800012345688", end.Report!, StringComparison.Ordinal);
+        Assert.Contains("R15=ffff800012345678", end.Report!, StringComparison.Ordinal);
+        Assert.Contains("49894710  mov [r15+10h],rax", end.Report!, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void AReportSaysWhenTheInstructionCannotBeRead()
     {
         MachineEnd end = ExpectMultiboot(MachineEndKind.TripleFault, a =>
