@@ -21,8 +21,9 @@ public sealed unsafe class Processor : IDisposable
     private GCHandle _self;
 
     /// <param name="apicId">0 to 254; 0 is the bootstrap processor.</param>
+    /// <param name="shared">What the processors of a machine have in common; null for one that is alone.</param>
     /// <param name="woken">Called on any thread when a processor that may be asleep has something to do.</param>
-    public Processor(GuestMemory memory, IProcessorBus bus, IClock clock, CpuModel model, int apicId, Action woken)
+    public Processor(GuestMemory memory, IProcessorBus bus, IClock clock, CpuModel model, int apicId, Action woken, SharedCode? shared = null)
     {
         _bus = bus;
         _clock = clock;
@@ -33,7 +34,10 @@ public sealed unsafe class Processor : IDisposable
         *State = default;
         State->Owner = GCHandle.ToIntPtr(_self);
         Mmu = new Mmu(this, State, memory);
-        Blocks = new BlockCache(this, State, memory);
+        shared ??= new SharedCode(memory);
+        shared.Join(this);
+        CodeRequests = new CodeRequestQueue(this);
+        Blocks = new BlockCache(this, State, memory, shared);
         Apic = new LocalApic(apicId, clock, this, woken);
         Segments = new SegmentLoader(this);
         Delivery = new EventDelivery(this);
@@ -70,6 +74,8 @@ public sealed unsafe class Processor : IDisposable
     internal Mmu Mmu { get; }
 
     internal BlockCache Blocks { get; }
+
+    internal CodeRequestQueue CodeRequests { get; }
 
     internal SegmentLoader Segments { get; }
 
@@ -155,6 +161,14 @@ public sealed unsafe class Processor : IDisposable
     /// <summary>Runs guest code until someone asks for an exit, the guest halts or shuts down.</summary>
     public RunResult Run()
     {
+        CodeRequests.EnterGuest();
+        RunResult result = RunGuest();
+        CodeRequests.LeaveGuest();
+        return result;
+    }
+
+    private RunResult RunGuest()
+    {
         CpuState* s = State;
         while (true)
         {
@@ -162,6 +176,11 @@ public sealed unsafe class Processor : IDisposable
             s->InterruptShadow = InterruptShadow.None;
             bool step = (s->SystemFlags & Flags.Trap) != 0;
             Delivery.TrapPending = step;
+            if ((s->Attention & Attentions.Code) != 0)
+            {
+                Interlocked.And(ref s->Attention, ~Attentions.Code);
+                CodeRequests.Serve();
+            }
             if (s->Attention != 0)
             {
                 if ((s->Attention & Attentions.Exit) != 0)
@@ -251,6 +270,9 @@ public sealed unsafe class Processor : IDisposable
         Interlocked.Or(ref State->Attention, attention);
         Apic.Woken();
     }
+
+    /// <summary>As <see cref="Raise"/>, but a processor that sleeps sleeps on. Any thread.</summary>
+    internal void RaiseQuietly(int attention) => Interlocked.Or(ref State->Attention, attention);
 
     /// <summary>To be called when interrupts may have become deliverable: IF set, EOI, a lower task priority.</summary>
     internal void NoteInterrupts()
@@ -397,7 +419,7 @@ public sealed unsafe class Processor : IDisposable
             return true;
         }
         // Cleared first: whoever raises an interrupt from here on sets it again.
-        Interlocked.And(ref s->Attention, ~(Attentions.Interrupt | Attentions.Poll));
+        Interlocked.And(ref s->Attention, ~Attentions.Interrupt);
         if (!InterruptsEnabled)
         {
             // IRET, POPF and STI look again when they set IF.
@@ -444,5 +466,6 @@ internal static class Attentions
     public const int Exit = 1;
     public const int Interrupt = 2;
     public const int Nmi = 4;
-    public const int Poll = 8;
+    /// <summary>Another processor asks something about decoded code.</summary>
+    public const int Code = 8;
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Ringfence.Cpu;
+using Ringfence.Cpu.Interpreter;
 
 namespace Ringfence.Engine.Software;
 
@@ -9,23 +10,34 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     private readonly SoftwareVm _vm;
     private readonly IVcpuBus _bus;
     private readonly IExitTrace? _trace;
+    private readonly Func<bool> _startUpAsked;
+    private readonly Func<bool> _wakeAsked;
     private readonly ManualResetEventSlim _wake = new(false, 0);
+    private const int InitPending = 0x100;
+    private const int SipiPending = 0x200;
     private long _running;
     private long _halted;
+    /// <summary>INIT and SIPI not yet acted on; the low byte is SIPI's vector. Any thread.</summary>
+    private int _startUp;
+    private int _exitRequested;
+    private bool _waitingForSipi;
 
-    public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index)
+    public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index, SharedCode shared)
     {
         _vm = vm;
         _bus = options.Bus;
         _trace = options.Trace;
         Index = index;
-        Processor = new Processor(options.Memory, this, options.Clock, model, index, _wake.Set);
+        Processor = new Processor(options.Memory, this, options.Clock, model, index, _wake.Set, shared);
         Processor.Trace = _trace is null ? null : this;
         Processor.MeasureBus = options.MeasureTime;
         if (index == 0)
         {
             Processor.PrepareAsFirmware();
         }
+        _waitingForSipi = index != 0;
+        _startUpAsked = () => Volatile.Read(ref _startUp) != 0;
+        _wakeAsked = () => Processor.HasWakeEvent;
     }
 
     public int Index { get; }
@@ -45,31 +57,46 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
 
     public VcpuExit Run()
     {
-        while (true)
+        while (Interlocked.Exchange(ref _exitRequested, 0) == 0)
         {
+            TakeStartUp();
+            if (_waitingForSipi)
+            {
+                if (StopUntil(_startUpAsked))
+                {
+                    return new VcpuExit(VcpuExitReason.Halted);
+                }
+                continue;
+            }
             long start = Stopwatch.GetTimestamp();
             RunResult result = Processor.Run();
             long end = Stopwatch.GetTimestamp();
             _running += end - start;
-            switch (result)
+            if (result == RunResult.Shutdown)
             {
-                case RunResult.ExitRequested:
-                    return new VcpuExit(VcpuExitReason.Interrupted);
-                case RunResult.Shutdown:
-                    return new VcpuExit(VcpuExitReason.Shutdown, Processor.ShutdownReport);
-                default:
-                    if (!Processor.InterruptsEnabled && !Processor.HasWakeEvent)
-                    {
-                        return new VcpuExit(VcpuExitReason.Halted);
-                    }
-                    Sleep();
-                    _halted += Stopwatch.GetTimestamp() - end;
-                    break;
+                return new VcpuExit(VcpuExitReason.Shutdown, Processor.ShutdownReport);
+            }
+            if (result == RunResult.Halted)
+            {
+                if (Processor.InterruptsEnabled)
+                {
+                    Sleep(_wakeAsked);
+                }
+                else if (StopUntil(_wakeAsked))
+                {
+                    return new VcpuExit(VcpuExitReason.Halted);
+                }
+                _halted += Stopwatch.GetTimestamp() - end;
             }
         }
+        return new VcpuExit(VcpuExitReason.Interrupted);
     }
 
-    public void RequestExit() => Processor.RequestExit();
+    public void RequestExit()
+    {
+        Volatile.Write(ref _exitRequested, 1);
+        Processor.RequestExit();
+    }
 
     public VcpuState Save() => StateConversion.Save(Processor.State);
 
@@ -89,6 +116,14 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
                 return true;
             case 4:
                 Processor.RequestNmi();
+                return true;
+            case 5:
+                Interlocked.Or(ref _startUp, InitPending);
+                Processor.RequestExit();
+                return true;
+            case 6:
+                Interlocked.Exchange(ref _startUp, (_startUp & InitPending) | SipiPending | vector);
+                Processor.RequestExit();
                 return true;
             default:
                 return false;
@@ -134,13 +169,45 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         _ => "exception",
     };
 
-    private void Sleep()
+    /// <summary>Acts on INIT and SIPI (SDM 3A 9.4.3). SIPI counts only for a processor that waits for it.</summary>
+    private void TakeStartUp()
+    {
+        int startUp = Interlocked.Exchange(ref _startUp, 0);
+        if ((startUp & InitPending) != 0)
+        {
+            Processor.Init();
+            _waitingForSipi = true;
+        }
+        if ((startUp & SipiPending) != 0 && _waitingForSipi)
+        {
+            Processor.StartUp((byte)startUp);
+            _waitingForSipi = false;
+        }
+    }
+
+    /// <summary>Sleeps as a processor that only others can wake. True if there is no other left to do it.</summary>
+    private bool StopUntil(Func<bool> woken)
+    {
+        if (woken())
+        {
+            return false;
+        }
+        if (_vm.NoteStopped())
+        {
+            return true;
+        }
+        Sleep(woken);
+        _vm.NoteGoing();
+        return false;
+    }
+
+    private void Sleep(Func<bool> woken)
     {
         while (true)
         {
             // Reset before looking: a wake-up between the two is then not lost.
             _wake.Reset();
-            if (Processor.HasWakeEvent)
+            if (woken() || Volatile.Read(ref _exitRequested) != 0)
             {
                 return;
             }

@@ -1,4 +1,5 @@
 using Ringfence.Cpu;
+using Ringfence.Cpu.Interpreter;
 
 namespace Ringfence.Engine.Software;
 
@@ -6,13 +7,15 @@ namespace Ringfence.Engine.Software;
 internal sealed class SoftwareVm : IVm
 {
     private readonly SoftwareVcpu[] _vcpus;
+    private int _stopped;
 
     public SoftwareVm(VmOptions options, CpuModel model)
     {
         _vcpus = new SoftwareVcpu[options.Vcpus];
+        SharedCode shared = new(options.Memory);
         for (int i = 0; i < _vcpus.Length; i++)
         {
-            _vcpus[i] = new SoftwareVcpu(this, options, model, i);
+            _vcpus[i] = new SoftwareVcpu(this, options, model, i, shared);
         }
     }
 
@@ -37,6 +40,11 @@ internal sealed class SoftwareVm : IVm
             vcpu.Processor.SetExternalInterrupt(asserted);
         }
     }
+
+    /// <summary>A vCPU cannot go on by itself: halted with interrupts off, or waiting for SIPI. True if none can: the machine is halted for good.</summary>
+    internal bool NoteStopped() => Interlocked.Increment(ref _stopped) == _vcpus.Length;
+
+    internal void NoteGoing() => Interlocked.Decrement(ref _stopped);
 
     public void Dispose()
     {

@@ -196,6 +196,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 Faulted = true;
                 return false;
             }
+            processor.Blocks.Acquire(physical);
             SecondPhysical = physical;
             _second = memory.Pointer(physical, GuestMemory.PageSize);
             InRam &= _second != null;

@@ -25,6 +25,11 @@ internal sealed unsafe class BlockCache : IDisposable
     private readonly GuestMemory _memory;
     private readonly BlockBuilder _builder;
     private readonly Dictionary<ulong, nint> _blocks = [];
+    private readonly SharedCode _shared;
+    /// <summary>Pages acquired for the block that is being decoded.</summary>
+    private readonly List<int> _acquired = [];
+    /// <summary>Pages that blocks came of since the last flush; some may hold none any more.</summary>
+    private readonly List<int> _held = [];
     private readonly CodePage?[] _pages;
     /// <summary>For each page the linear address at which TLB entries let it be written without notice.</summary>
     private readonly ulong[] _writable;
@@ -34,13 +39,14 @@ internal sealed unsafe class BlockCache : IDisposable
     private Op* _arena;
     private int _used;
 
-    public BlockCache(Processor processor, CpuState* state, GuestMemory memory)
+    public BlockCache(Processor processor, CpuState* state, GuestMemory memory, SharedCode shared)
     {
         _processor = processor;
         _s = state;
         _memory = memory;
         _builder = new BlockBuilder(processor, state, memory);
-        _pages = new CodePage?[memory.Size / GuestMemory.PageSize];
+        _shared = shared;
+        _pages = new CodePage?[shared.Pages];
         _writable = new ulong[_pages.Length];
         _arena = (Op*)NativeMemory.Alloc(ArenaOps, (nuint)sizeof(Op));
         _jumpCache = (JumpCacheEntry*)NativeMemory.AllocZeroed(ControlFlow.JumpCacheEntries, (nuint)sizeof(JumpCacheEntry));
@@ -53,12 +59,13 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Blocks decoded since the start.</summary>
     public long Built { get; private set; }
 
-    public bool HasCode(ulong physical) => PageIndex(physical) is >= 0 and int index && _pages[index] is { Blocks.Count: > 0 };
+    /// <summary>Whether some processor has decoded code from this page.</summary>
+    public bool HasCode(ulong physical) => _shared.PageIndex(physical) is >= 0 and int index && _shared.Holds(index);
 
     /// <summary>A TLB entry lets this page be written at <paramref name="linear"/> without notice; should it come to hold code, that entry has to be found.</summary>
     public void NoteWritable(ulong physical, ulong linear)
     {
-        if (PageIndex(physical) is >= 0 and int index)
+        if (_shared.PageIndex(physical) is >= 0 and int index)
         {
             _writable[index] = _writable[index] == NotWritable && linear != NotWritable ? linear : _writable[index] == linear ? linear : WritableAtMany;
         }
@@ -127,16 +134,24 @@ internal sealed unsafe class BlockCache : IDisposable
         return instruction;
     }
 
-    /// <summary>A write to a page that <see cref="HasCode"/>, about to be made.</summary>
+    /// <summary>A write to a page that <see cref="HasCode"/> was made.</summary>
     public void CodeWritten(ulong physical, int size)
     {
-        CodePage page = _pages[PageIndex(physical)]!;
-        int first = (int)(physical & 0xFFF) / Granule;
-        int last = Math.Min((int)((physical & 0xFFF) + (ulong)size - 1) / Granule, 63);
-        ulong written = (ulong.MaxValue >> (63 - last)) & (ulong.MaxValue << first);
-        if ((page.Granules & written) != 0)
+        int page = _shared.PageIndex(physical);
+        DropWritten(page, physical, size);
+        _shared.Written(_processor, page, physical, size);
+    }
+
+    /// <summary>What another processor asks for.</summary>
+    public void ServeRequest(in CodeRequest request)
+    {
+        if (request.Size != 0)
         {
-            Invalidate(page);
+            DropWritten(request.Page, request.Physical, request.Size);
+        }
+        else
+        {
+            Protect(request.Page, request.Physical);
         }
     }
 
@@ -144,7 +159,15 @@ internal sealed unsafe class BlockCache : IDisposable
     public void Flush()
     {
         _blocks.Clear();
-        Array.Clear(_pages);
+        foreach (int index in _held)
+        {
+            if (_pages[index] is { Blocks.Count: > 0 })
+            {
+                _shared.Release(index);
+            }
+            _pages[index] = null;
+        }
+        _held.Clear();
         _used = 0;
         _s->LinkSlot = null;
         ClearJumpCache();
@@ -165,17 +188,25 @@ internal sealed unsafe class BlockCache : IDisposable
             link = null;
         }
         Op* ops = _arena + _used;
+        long served = _processor.CodeRequests.Served;
+        Acquire(physical);
         BuiltBlock block = _builder.Build(ops, linear, physical);
-        if (block.Ops == 0)
+        // Code outside RAM, or that another processor may have changed meanwhile: run it, decode it again next time.
+        bool keep = block.Ops != 0 && block.Cacheable && served == _processor.CodeRequests.Served;
+        if (keep)
         {
-            return null;
+            Keep(ops, block, physical, key);
         }
-        if (!block.Cacheable)
+        else
         {
-            // Code outside RAM: run it, decode it again next time.
             link = null;
-            return ops;
         }
+        ReleaseUnused();
+        return block.Ops == 0 ? null : ops;
+    }
+
+    private void Keep(Op* ops, in BuiltBlock block, ulong physical, ulong key)
+    {
         Built++;
         _used += block.Ops;
         _blocks[key] = (nint)ops;
@@ -185,22 +216,71 @@ internal sealed unsafe class BlockCache : IDisposable
         {
             Register(block.SecondPhysical, block.Bytes - inFirst, key, ops, block.Ops);
         }
-        return ops;
+    }
+
+    /// <summary>Drops the blocks of a page if any was decoded from what has been written.</summary>
+    private void DropWritten(int index, ulong physical, int size)
+    {
+        if (_pages[index] is not { Blocks.Count: > 0 } page)
+        {
+            return;
+        }
+        if ((page.Granules & Granules((int)(physical & 0xFFF), size)) != 0)
+        {
+            Invalidate(page);
+            _shared.Release(index);
+        }
+    }
+
+    private static ulong Granules(int offset, int bytes)
+    {
+        int first = offset / Granule;
+        int last = Math.Min((offset + bytes - 1) / Granule, 63);
+        return (ulong.MaxValue >> (63 - last)) & (ulong.MaxValue << first);
+    }
+
+    /// <summary>Before bytes of a page are decoded: from here on no write to it goes unnoticed.</summary>
+    public void Acquire(ulong physical)
+    {
+        if (_shared.PageIndex(physical) is >= 0 and int index && _pages[index] is not { Blocks.Count: > 0 })
+        {
+            _shared.Acquire(_processor, index, physical);
+            Protect(index, physical);
+            _acquired.Add(index);
+        }
+    }
+
+    /// <summary>Lets go of pages that were looked at, but that no block came of.</summary>
+    private void ReleaseUnused()
+    {
+        foreach (int index in _acquired)
+        {
+            if (_pages[index] is { Blocks.Count: > 0 })
+            {
+                _held.Add(index);
+            }
+            else
+            {
+                _shared.Release(index);
+            }
+        }
+        _acquired.Clear();
+    }
+
+    private void Protect(int index, ulong physical)
+    {
+        ulong at = _writable[index];
+        if (at != NotWritable)
+        {
+            _writable[index] = NotWritable;
+            _processor.Mmu.ProtectPage(_memory.Pointer(physical & HostPageMask), at == WritableAtMany ? null : at);
+        }
     }
 
     private void Register(ulong physical, int bytes, ulong key, Op* ops, int count)
     {
-        int index = PageIndex(physical);
-        CodePage page = _pages[index] ??= new CodePage();
-        if (_writable[index] != NotWritable)
-        {
-            ulong at = _writable[index];
-            _processor.Mmu.ProtectPage(_memory.Pointer(physical & HostPageMask), at == WritableAtMany ? null : at);
-            _writable[index] = NotWritable;
-        }
-        int first = (int)(physical & 0xFFF) / Granule;
-        int last = Math.Min((int)((physical & 0xFFF) + (ulong)bytes - 1) / Granule, 63);
-        page.Granules |= (ulong.MaxValue >> (63 - last)) & (ulong.MaxValue << first);
+        CodePage page = _pages[_shared.PageIndex(physical)] ??= new CodePage();
+        page.Granules |= Granules((int)(physical & 0xFFF), bytes);
         page.Blocks.Add((key, (nint)ops, count));
     }
 
@@ -217,20 +297,6 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         page.Blocks.Clear();
         page.Granules = 0;
-    }
-
-    private int PageIndex(ulong physical)
-    {
-        if (physical >= GuestMemory.HighBase)
-        {
-            physical -= GuestMemory.HighBase - GuestMemory.LowLimit;
-        }
-        else if (physical >= GuestMemory.LowLimit)
-        {
-            return -1;
-        }
-        ulong index = physical / GuestMemory.PageSize;
-        return index < (ulong)_pages.Length ? (int)index : -1;
     }
 
     private void ClearJumpCache()

@@ -284,11 +284,11 @@ internal sealed unsafe class Mmu : IDisposable
         }
         else if (kind == AccessKind.Write)
         {
+            Copy(host, data, size);
             if (_processor.Blocks.HasCode(physical))
             {
                 _processor.Blocks.CodeWritten(physical, size);
             }
-            Copy(host, data, size);
         }
         else
         {

@@ -1,0 +1,129 @@
+using System.Collections.Concurrent;
+using Ringfence.Host;
+
+namespace Ringfence.Cpu.Interpreter;
+
+/// <summary>
+/// Which pages of one machine hold code that some processor has decoded, and how the processors tell each other. Each keeps blocks of its
+/// own; here they agree on two things. Before a processor decodes a page for the first time, all others have given up writing to it
+/// unnoticed (<see cref="Acquire"/> waits for that). And when one has written to such a page, the others drop what they decoded
+/// from it before their next block (<see cref="Written"/>).
+/// </summary>
+public sealed class SharedCode
+{
+    private readonly int[] _holders;
+    private Processor[] _processors = [];
+
+    public SharedCode(GuestMemory memory)
+    {
+        _holders = new int[memory.Size / GuestMemory.PageSize];
+    }
+
+    /// <summary>The number of a physical page among the pages of RAM, or -1.</summary>
+    internal int PageIndex(ulong physical)
+    {
+        if (physical >= GuestMemory.HighBase)
+        {
+            physical -= GuestMemory.HighBase - GuestMemory.LowLimit;
+        }
+        else if (physical >= GuestMemory.LowLimit)
+        {
+            return -1;
+        }
+        ulong index = physical / GuestMemory.PageSize;
+        return index < (ulong)_holders.Length ? (int)index : -1;
+    }
+
+    internal int Pages => _holders.Length;
+
+    /// <summary>Before any of them runs.</summary>
+    internal void Join(Processor processor) => _processors = [.. _processors, processor];
+
+    internal bool Holds(int page) => Volatile.Read(ref _holders[page]) != 0;
+
+    /// <summary>A processor is about to decode its first block of a page. On return no other can write to the page unnoticed.</summary>
+    internal void Acquire(Processor self, int page, ulong physical)
+    {
+        Interlocked.Increment(ref _holders[page]);
+        foreach (Processor other in _processors)
+        {
+            if (other != self)
+            {
+                other.CodeRequests.PostAndWait(new CodeRequest(page, physical, 0), self.CodeRequests);
+            }
+        }
+    }
+
+    /// <summary>A processor has no blocks of a page any more.</summary>
+    internal void Release(int page) => Interlocked.Decrement(ref _holders[page]);
+
+    /// <summary>A processor has written to a page that is held.</summary>
+    internal void Written(Processor self, int page, ulong physical, int size)
+    {
+        foreach (Processor other in _processors)
+        {
+            if (other != self)
+            {
+                other.CodeRequests.Post(new CodeRequest(page, physical, size));
+            }
+        }
+    }
+}
+
+/// <param name="Size">Bytes written, or 0: give up writing to the page unnoticed.</param>
+internal readonly record struct CodeRequest(int Page, ulong Physical, int Size);
+
+/// <summary>What other processors ask of one about decoded code. It serves the requests between blocks, and before it enters guest code.</summary>
+internal sealed class CodeRequestQueue(Processor owner)
+{
+    private readonly ConcurrentQueue<CodeRequest> _queue = new();
+    private long _posted;
+    private long _served;
+    private bool _inGuest;
+
+    /// <summary>How many were served. Only the owner changes it.</summary>
+    public long Served => Volatile.Read(ref _served);
+
+    /// <summary>From here on requests are served between blocks. Only the owner.</summary>
+    public void EnterGuest()
+    {
+        Volatile.Write(ref _inGuest, true);
+        Interlocked.MemoryBarrier();
+        Serve();
+    }
+
+    public void LeaveGuest() => Volatile.Write(ref _inGuest, false);
+
+    public void Post(in CodeRequest request)
+    {
+        _queue.Enqueue(request);
+        Interlocked.Increment(ref _posted);
+        owner.RaiseQuietly(Attentions.Code);
+    }
+
+    /// <summary>Posts, and waits until it is served or its owner is not in guest code, which it does not enter without serving it.
+    /// Meanwhile <paramref name="mine"/> are served: two may wait for each other.</summary>
+    public void PostAndWait(in CodeRequest request, CodeRequestQueue mine)
+    {
+        _queue.Enqueue(request);
+        long ticket = Interlocked.Increment(ref _posted);
+        owner.RaiseQuietly(Attentions.Code);
+        Interlocked.MemoryBarrier();
+        SpinWait spin = new();
+        while (Volatile.Read(ref _inGuest) && Volatile.Read(ref _served) < ticket)
+        {
+            mine.Serve();
+            spin.SpinOnce();
+        }
+    }
+
+    /// <summary>Only the owner.</summary>
+    public void Serve()
+    {
+        while (_queue.TryDequeue(out CodeRequest request))
+        {
+            owner.Blocks.ServeRequest(request);
+            Interlocked.Increment(ref _served);
+        }
+    }
+}
