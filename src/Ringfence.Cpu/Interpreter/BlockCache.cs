@@ -179,7 +179,7 @@ internal sealed unsafe class BlockCache : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    /// <param name="link">Becomes null where no link may be made: its op is gone, or the block is not kept.</param>
+    /// <param name="link">Becomes null where no link may be made, because its op is gone.</param>
     private Op* Build(ulong linear, ulong physical, ulong key, ref Op** link)
     {
         if (_used + MaximumOps > ArenaOps)
@@ -188,27 +188,33 @@ internal sealed unsafe class BlockCache : IDisposable
             link = null;
         }
         Op* ops = _arena + _used;
-        long served = _processor.CodeRequests.Served;
-        Acquire(physical);
-        BuiltBlock block = _builder.Build(ops, linear, physical);
-        // Code outside RAM, or that another processor may have changed meanwhile: run it, decode it again next time.
-        bool keep = block.Ops != 0 && block.Cacheable && served == _processor.CodeRequests.Served;
-        if (keep)
+        BuiltBlock block;
+        long served;
+        do
+        {
+            // Once more if another processor wrote to code meanwhile: it may have been this.
+            served = _processor.CodeRequests.Served;
+            Acquire(physical);
+            block = _builder.Build(ops, linear, physical);
+        }
+        while (served != _processor.CodeRequests.Served);
+        if (block.Ops == 0)
+        {
+            ops = null;
+        }
+        else if (block.Cacheable)
         {
             Keep(ops, block, physical, key);
         }
-        else
-        {
-            link = null;
-        }
+        // Other code is outside RAM: it is decoded again each time. Its ops stay where they are, for links lead out of them.
+        _used += block.Ops;
         ReleaseUnused();
-        return block.Ops == 0 ? null : ops;
+        return ops;
     }
 
     private void Keep(Op* ops, in BuiltBlock block, ulong physical, ulong key)
     {
         Built++;
-        _used += block.Ops;
         _blocks[key] = (nint)ops;
         Register(physical, block.Bytes, key, ops, block.Ops);
         int inFirst = (int)(GuestMemory.PageSize - (physical & 0xFFF));
@@ -242,7 +248,7 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Before bytes of a page are decoded: from here on no write to it goes unnoticed.</summary>
     public void Acquire(ulong physical)
     {
-        if (_shared.PageIndex(physical) is >= 0 and int index && _pages[index] is not { Blocks.Count: > 0 })
+        if (_shared.PageIndex(physical) is >= 0 and int index && _pages[index] is not { Blocks.Count: > 0 } && !_acquired.Contains(index))
         {
             _shared.Acquire(_processor, index, physical);
             Protect(index, physical);

@@ -77,6 +77,7 @@ internal readonly record struct CodeRequest(int Page, ulong Physical, int Size);
 internal sealed class CodeRequestQueue(Processor owner)
 {
     private readonly ConcurrentQueue<CodeRequest> _queue = new();
+    private readonly Lock _lock = new();
     private long _posted;
     private long _served;
     private bool _inGuest;
@@ -96,8 +97,7 @@ internal sealed class CodeRequestQueue(Processor owner)
 
     public void Post(in CodeRequest request)
     {
-        _queue.Enqueue(request);
-        Interlocked.Increment(ref _posted);
+        Enqueue(request);
         owner.RaiseQuietly(Attentions.Code);
     }
 
@@ -105,8 +105,7 @@ internal sealed class CodeRequestQueue(Processor owner)
     /// Meanwhile <paramref name="mine"/> are served: two may wait for each other.</summary>
     public void PostAndWait(in CodeRequest request, CodeRequestQueue mine)
     {
-        _queue.Enqueue(request);
-        long ticket = Interlocked.Increment(ref _posted);
+        long ticket = Enqueue(request);
         owner.RaiseQuietly(Attentions.Code);
         Interlocked.MemoryBarrier();
         SpinWait spin = new();
@@ -124,6 +123,16 @@ internal sealed class CodeRequestQueue(Processor owner)
         {
             owner.Blocks.ServeRequest(request);
             Interlocked.Increment(ref _served);
+        }
+    }
+
+    /// <summary>Returns how many will have been served once this one is.</summary>
+    private long Enqueue(in CodeRequest request)
+    {
+        lock (_lock)
+        {
+            _queue.Enqueue(request);
+            return ++_posted;
         }
     }
 }

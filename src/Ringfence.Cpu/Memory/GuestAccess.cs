@@ -57,6 +57,27 @@ internal static unsafe class GuestAccess
         return (entry->Write ^ linear) <= (ulong)(PageBytes - sizeof(T)) ? (T*)(linear + entry->Addend) : null;
     }
 
+    /// <summary>As <see cref="Modify"/>, for operations that must be atomic: a TLB miss or a page with code does not send them the long way,
+    /// which takes two accesses. Null on a fault, which is recorded, and for MMIO and operands that cross a page.
+    /// To be followed by <see cref="Settle"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T* ModifyAtomic<T>(CpuState* s, ulong linear)
+        where T : unmanaged
+    {
+        T* p = Modify<T>(s, linear);
+        return p != null ? p : (T*)SlowAccess.Locate(s, linear, sizeof(T));
+    }
+
+    /// <summary>After an atomic operation was made.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Settle(CpuState* s)
+    {
+        if (s->CodeTouched != 0)
+        {
+            SlowAccess.Settle(s);
+        }
+    }
+
     /// <summary>The long way's first half: reads with the rights of a write, so that a read-modify-write faults before it has effects.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool ReadForWrite<T>(CpuState* s, ulong linear, out T value)

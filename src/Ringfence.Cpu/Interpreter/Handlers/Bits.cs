@@ -86,7 +86,7 @@ internal static unsafe class Bits
         }
         else
         {
-            T* p = GuestAccess.Modify<T>(s, linear);
+            T* p = GuestAccess.ModifyAtomic<T>(s, linear);
             if (p != null)
             {
                 // Always atomic: nearly every use with memory has LOCK.
@@ -95,10 +95,11 @@ internal static unsafe class Bits
                     value = Width.From(*p);
                 }
                 while (Width.From(Atomic.CompareExchange(p, Width.To<T>(TChange.Change(value, bit)), Width.To<T>(value))) != value);
+                GuestAccess.Settle(s);
             }
             else
             {
-                if (!GuestAccess.ReadForWrite(s, linear, out T slow))
+                if (s->Event != ExitEvent.None || !GuestAccess.ReadForWrite(s, linear, out T slow))
                 {
                     return Exits.Abort(s, o);
                 }

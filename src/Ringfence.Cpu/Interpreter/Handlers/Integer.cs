@@ -274,13 +274,14 @@ internal static unsafe class Integer
     {
         ulong linear = Wide.Linear(s, o);
         ulong value = Width.Get<T>(s, o->Source);
-        T* p = GuestAccess.Modify<T>(s, linear);
+        T* p = GuestAccess.ModifyAtomic<T>(s, linear);
         ulong old;
         if (p != null)
         {
             old = Width.From(Atomic.Exchange(p, Width.To<T>(value)));
+            GuestAccess.Settle(s);
         }
-        else if (GuestAccess.ReadForWrite(s, linear, out T slow))
+        else if (s->Event == ExitEvent.None && GuestAccess.ReadForWrite(s, linear, out T slow))
         {
             old = Width.From(slow);
             GuestAccess.Write(s, linear, Width.To<T>(value));
@@ -315,10 +316,10 @@ internal static unsafe class Integer
         where T : unmanaged
     {
         ulong linear = Wide.Linear(s, o);
-        T* p = GuestAccess.Modify<T>(s, linear);
+        T* p = GuestAccess.ModifyAtomic<T>(s, linear);
         if (p == null)
         {
-            return ModifySlow<TOp, T>(s, o, linear, operand);
+            return s->Event == ExitEvent.None ? ModifySlow<TOp, T>(s, o, linear, operand) : Exits.Abort(s, o);
         }
         // ADC and SBB take CF in, so every try starts from the flags as they were.
         ulong flagResult = s->FlagResult;
@@ -334,6 +335,7 @@ internal static unsafe class Integer
             s->FlagResult = flagResult;
             s->FlagCarry = flagCarry;
         }
+        GuestAccess.Settle(s);
         o++;
         return o->Handler(s, o);
     }

@@ -213,7 +213,7 @@ internal static unsafe class MultiplyDivide
     {
         ulong linear = Wide.Linear(s, o);
         ulong b = Width.Get<T>(s, o->Source);
-        T* p = GuestAccess.Modify<T>(s, linear);
+        T* p = GuestAccess.ModifyAtomic<T>(s, linear);
         ulong old;
         if (p != null)
         {
@@ -222,10 +222,11 @@ internal static unsafe class MultiplyDivide
                 old = Width.From(*p);
             }
             while (Width.From(Atomic.CompareExchange(p, Width.To<T>(old + b), Width.To<T>(old))) != old);
+            GuestAccess.Settle(s);
         }
         else
         {
-            if (!GuestAccess.ReadForWrite(s, linear, out T slow))
+            if (s->Event != ExitEvent.None || !GuestAccess.ReadForWrite(s, linear, out T slow))
             {
                 return Exits.Abort(s, o);
             }
@@ -262,15 +263,16 @@ internal static unsafe class MultiplyDivide
         ulong linear = Wide.Linear(s, o);
         ulong accumulator = Width.Get<T>(s, Slots.Rax);
         ulong replacement = Width.Get<T>(s, o->Source);
-        T* p = GuestAccess.Modify<T>(s, linear);
+        T* p = GuestAccess.ModifyAtomic<T>(s, linear);
         ulong old;
         if (p != null)
         {
             old = Width.From(Atomic.CompareExchange(p, Width.To<T>(replacement), Width.To<T>(accumulator)));
+            GuestAccess.Settle(s);
         }
         else
         {
-            if (!GuestAccess.ReadForWrite(s, linear, out T slow))
+            if (s->Event != ExitEvent.None || !GuestAccess.ReadForWrite(s, linear, out T slow))
             {
                 return Exits.Abort(s, o);
             }
@@ -292,15 +294,16 @@ internal static unsafe class MultiplyDivide
         ulong linear = Wide.Linear(s, o);
         ulong expected = (uint)s->Gpr[0] | (s->Gpr[2] << 32);
         ulong replacement = (uint)s->Gpr[3] | (s->Gpr[1] << 32);
-        ulong* p = GuestAccess.Modify<ulong>(s, linear);
+        ulong* p = GuestAccess.ModifyAtomic<ulong>(s, linear);
         ulong old;
         if (p != null)
         {
             old = Atomic.CompareExchange(p, replacement, expected);
+            GuestAccess.Settle(s);
         }
         else
         {
-            if (!GuestAccess.ReadForWrite(s, linear, out old))
+            if (s->Event != ExitEvent.None || !GuestAccess.ReadForWrite(s, linear, out old))
             {
                 return Exits.Abort(s, o);
             }
