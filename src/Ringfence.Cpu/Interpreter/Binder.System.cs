@@ -59,7 +59,7 @@ internal sealed unsafe partial class Binder
                 op->Handler = memory ? &SystemInstructions.LoadSystemSegment<MemoryValue> : &SystemInstructions.LoadSystemSegment<FirstRegister>;
                 return true;
             case Mnemonic.Invlpg: op->Handler = &SystemInstructions.Invlpg; ends = true; return true;
-            case Mnemonic.Wbinvd or Mnemonic.Invd: op->Handler = &SystemInstructions.PrivilegedNop; return true;
+            case Mnemonic.Wbinvd or Mnemonic.Wbnoinvd or Mnemonic.Invd: op->Handler = &SystemInstructions.PrivilegedNop; return true;
             case Mnemonic.Swapgs: op->Handler = &SystemInstructions.Swapgs; return true;
             case Mnemonic.Verr or Mnemonic.Verw:
                 op->Extra = i.Mnemonic == Mnemonic.Verr ? (byte)0 : (byte)1;

@@ -8,9 +8,10 @@ namespace Ringfence.Cpu.Interpreter;
 /// Turns an instruction that Iced decoded into an op: operands to offsets, mnemonic and operand kinds to a handler. Split by topic:
 /// this part operands, arithmetic and moves; <c>Binder.Control.cs</c> transfers, stack and strings; <c>Binder.System.cs</c> the rest.
 /// </summary>
-internal sealed unsafe partial class Binder(CpuState* state)
+internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
 {
     private readonly CpuState* _s = state;
+    private readonly InstructionSet _set = new(model);
     /// <summary>The mode of the code being decoded.</summary>
     private uint _mode;
     private ulong _blockRip;
@@ -33,6 +34,16 @@ internal sealed unsafe partial class Binder(CpuState* state)
             Refused = true;
             op->Handler = instruction.Length >= 15 ? &SystemInstructions.TooLong : &SystemInstructions.InvalidOpcode;
             return true;
+        }
+        switch (_set[instruction.Code])
+        {
+            case Support.None:
+                Refused = true;
+                op->Handler = &SystemInstructions.InvalidOpcode;
+                return true;
+            case Support.Hint:
+                op->Handler = &SystemInstructions.Nop;
+                return false;
         }
         SetOperands(in instruction, op);
         if (BindInteger(in instruction, op))

@@ -24,7 +24,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
         _s = state;
         _reader = new CodeReaderOfGuest(processor, memory);
         _decoders = [Decoder.Create(16, _reader), Decoder.Create(32, _reader), Decoder.Create(64, _reader)];
-        _binder = new Binder(state);
+        _binder = new Binder(state, processor.Model);
         _guards = new GuardBinder(state);
         _step = (Op*)NativeMemory.Alloc(GuardBinder.OpsPerInstruction + 1, (nuint)sizeof(Op));
     }

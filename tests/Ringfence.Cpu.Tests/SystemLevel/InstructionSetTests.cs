@@ -1,0 +1,78 @@
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.Tests.SystemLevel;
+
+/// <summary>A processor has the instructions that its CPUID tells of, and no others (SDM 1 5.1.1; SDM 2 CPUID).</summary>
+public sealed unsafe class InstructionSetTests
+{
+    [Theory]
+    [InlineData("x86-64-v1", "F30FB8C1", 6)]      // popcnt
+    [InlineData("max", "F30FB8C1", -1)]
+    [InlineData("max", "480FC70E", 6)]            // cmpxchg16b [rsi]
+    [InlineData("max", "660F38F1C1", 6)]          // movbe
+    [InlineData("max", "F20FD0C1", 6)]            // addsubps
+    [InlineData("max", "DB0E", 6)]                // fisttp [rsi]
+    [InlineData("max", "660F3800C1", 6)]          // pshufb
+    [InlineData("max", "F20F38F1C1", 6)]          // crc32
+    [InlineData("max", "0F01D0", 6)]              // xgetbv
+    [InlineData("max", "F30FAEC0", 6)]            // rdfsbase
+    [InlineData("max", "0F01C8", 6)]              // monitor
+    [InlineData("max", "C5F8570C24", 6)]          // vxorps
+    [InlineData("max", "0FC7F0", 6)]              // rdrand
+    [InlineData("max", "0F01F9", -1)]             // rdtscp
+    [InlineData("max", "F30F1EFA", -1)]           // endbr64: a hint
+    [InlineData("max", "F3480F1EC8", -1)]         // rdsspq: likewise
+    [InlineData("max", "0F0D0E", -1)]             // prefetchw
+    [InlineData("max", "0F1806", -1)]             // prefetchnta
+    [InlineData("x86-64-v1", "0FC70E", -1)]       // cmpxchg8b [rsi]
+    [InlineData("x86-64-v1", "0F44C1", -1)]       // cmovz
+    [InlineData("x86-64-v1", "660F6FC1", -1)]     // movdqa
+    [InlineData("x86-64-v1", "0FAE06", -1)]       // fxsave [rsi]
+    [InlineData("x86-64-v1", "0FAE3E", -1)]       // clflush [rsi]
+    [InlineData("x86-64-v1", "F30F09", -1)]       // wbnoinvd is wbinvd
+    public void InstructionsAreThereWhenAdvertised(string model, string hex, int vector)
+    {
+        using var guest = new Guest(GuestMode.Long, CpuModel.Find(model));
+        guest.State->Gpr[6] = Guest.Data;
+        Assert.Equal(vector, guest.Run(Convert.FromHexString(hex)).Vector);
+    }
+
+    /// <summary>SDM 2 TZCNT, LZCNT: processors without them ignore the prefix, and do BSF and BSR.</summary>
+    [Fact]
+    public void CountsAreScansWhereTheyAreMissing()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.State->Gpr[1] = 0x10;
+        Assert.Equal(-1, guest.Run(0xF3, 0x0F, 0xBC, 0xC1).Vector);
+        Assert.Equal(4UL, guest.State->Gpr[0]);
+        Assert.Equal(-1, guest.Run(0xF3, 0x0F, 0xBD, 0xC1).Vector);
+        Assert.Equal(4UL, guest.State->Gpr[0]);
+        guest.State->Gpr[1] = 0;
+        guest.Run(0xF3, 0x0F, 0xBC, 0xC1);
+        Assert.True(Flags.IsZero(guest.State));
+    }
+
+    /// <summary>SDM 2 CPUID: a leaf beyond the highest reports nothing of its own; leaf 0 names the highest.</summary>
+    [Fact]
+    public void LeavesAreWellFormed()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        Assert.Equal("AuthenticAMD", Vendor(guest, 0));
+        Assert.Equal(0xDUL, guest.State->Gpr[0]);
+        Assert.Equal("AuthenticAMD", Vendor(guest, 0x8000_0000));
+        Assert.Equal(0x8000_0008UL, guest.State->Gpr[0]);
+        guest.State->Gpr[0] = 0x8000_1234;
+        guest.Run(0x0F, 0xA2);
+        Assert.Equal(0UL, guest.State->Gpr[0] | guest.State->Gpr[1] | guest.State->Gpr[2] | guest.State->Gpr[3]);
+    }
+
+    private static string Vendor(Guest guest, uint leaf)
+    {
+        guest.State->Gpr[0] = leaf;
+        guest.State->Gpr[1] = 0;
+        guest.Run(0x0F, 0xA2);
+        uint[] parts = leaf == 0 || leaf == 0x8000_0000
+            ? [(uint)guest.State->Gpr[3], (uint)guest.State->Gpr[2], (uint)guest.State->Gpr[1]] : [];
+        return string.Concat(parts.SelectMany(BitConverter.GetBytes).Select(b => (char)b));
+    }
+}

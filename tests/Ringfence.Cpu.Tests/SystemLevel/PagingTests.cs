@@ -1,0 +1,296 @@
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Ringfence.Cpu.Tests.SystemLevel;
+
+/// <summary>Translation, rights, accessed and dirty flags, and the TLB (SDM 3A chapter 4).</summary>
+public sealed unsafe class PagingTests
+{
+    private const ulong Accessed = 0x20;
+    private const ulong Dirty = 0x40;
+    private const ulong NoExecute = 1UL << 63;
+
+    private static int Address => (int)Guest.Data;
+
+    /// <summary>SDM 3A 4.7: what the error code tells.</summary>
+    [Theory]
+    [InlineData(0UL, false, false, 0u)]
+    [InlineData(0UL, true, false, 2u)]
+    [InlineData(0UL, false, true, 4u)]
+    [InlineData(7UL, false, false, -1)]
+    [InlineData(5UL, true, true, 7u)]
+    [InlineData(3UL, false, true, 5u)]
+    [InlineData(1UL, true, false, 3u)]
+    [InlineData(7UL | (1UL << 45), false, false, 9u)]
+    [InlineData(7UL | (1UL << 45), true, true, 15u)]
+    public void ErrorCodesTellTheCause(ulong rights, bool write, bool user, long error)
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Page(Guest.Data) = rights == 0 ? 0 : Guest.Data | rights;
+        if (user)
+        {
+            guest.BecomeUser();
+        }
+        Assert.Equal(0UL, guest.State->Cr2);
+        Outcome outcome = guest.Run(a =>
+        {
+            if (write)
+            {
+                a.mov(__byte_ptr[Address + 5], al);
+            }
+            else
+            {
+                a.mov(al, __byte_ptr[Address + 5]);
+            }
+            if (user)
+            {
+                a.ud2();
+            }
+        });
+        if (error < 0)
+        {
+            Assert.Equal(-1, outcome.Vector);
+            return;
+        }
+        Assert.Equal(new Outcome(14, (uint)error, Guest.Code), outcome);
+        Assert.Equal(Guest.Data + 5, guest.State->Cr2);
+    }
+
+    [Theory]
+    [InlineData(true, 3u)]
+    [InlineData(false, null)]
+    public void Cr0WpBindsSupervisors(bool protect, uint? error)
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Page(Guest.Data) = Guest.Data | 5;
+        guest.State->Cr0 = protect ? guest.State->Cr0 : guest.State->Cr0 & ~0x1_0000UL;
+        Assert.Equal(error is null ? -1 : 14, guest.Run(a => a.mov(__byte_ptr[Address], al)).Vector);
+    }
+
+    [Theory]
+    [InlineData(true, 0x11u)]
+    [InlineData(false, 9u)]
+    public void NxForbidsFetchesOrIsReserved(bool enabled, uint error)
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Place(Guest.Data, 0xF4);
+        guest.Page(Guest.Data) |= NoExecute;
+        guest.State->Efer = enabled ? guest.State->Efer : guest.State->Efer & ~0x800UL;
+        Outcome outcome = guest.Run(a => a.jmp(Guest.Data));
+        Assert.Equal(new Outcome(14, error, Guest.Data), outcome);
+    }
+
+    /// <summary>SDM 3A 4.8: accessed on every level at any use, dirty on the leaf at a write.</summary>
+    [Fact]
+    public void AccessedAndDirtyAreSetWhenUsed()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        Assert.Equal(0UL, guest.Page(Guest.Data) & (Accessed | Dirty));
+        guest.Run(a => a.mov(al, __byte_ptr[Address]));
+        Assert.Equal(Accessed, guest.Page(Guest.Data) & (Accessed | Dirty));
+        Assert.Equal(Accessed, guest.Read<ulong>(Guest.Tables) & (Accessed | Dirty));
+        guest.Run(a => a.mov(__byte_ptr[Address], al));
+        Assert.Equal(Accessed | Dirty, guest.Page(Guest.Data) & (Accessed | Dirty));
+        Assert.Equal(0UL, guest.Page(Guest.Data + 0x1000) & (Accessed | Dirty));
+        guest.Run(a => a.mov(__byte_ptr[0x20_0000], al));
+        Assert.Equal(Accessed | Dirty, guest.Read<ulong>(Guest.Tables + 0x2008) & (Accessed | Dirty));
+    }
+
+    [Fact]
+    public void AReadFollowedByAWriteSetsDirty()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Run(a =>
+        {
+            a.mov(al, __byte_ptr[Address]);
+            a.inc(__byte_ptr[Address]);
+        });
+        Assert.NotEqual(0UL, guest.Page(Guest.Data) & Dirty);
+    }
+
+    [Fact]
+    public void AFaultingWriteSetsNoDirtyFlag()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Page(Guest.Data) = Guest.Data | 5;
+        guest.Run(a => a.mov(__byte_ptr[Address], al));
+        Assert.Equal(0UL, guest.Page(Guest.Data) & Dirty);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void AnAccessOverTwoPagesHappensWhollyOrNot(bool push)
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Page(Guest.Data + 0x1000) = 0;
+        guest.Write(Guest.Data + 0xFFC, 0x1122_3344u);
+        guest.State->Gpr[0] = ulong.MaxValue;
+        guest.State->Gpr[6] = Guest.Data + 0xFFC;
+        guest.State->Gpr[4] = push ? Guest.Data + 0x1004 : guest.State->Gpr[4];
+        guest.Gate(14, Guest.Code64, (uint)Guest.Handlers + 0xE0, ist: 1);
+        Outcome outcome = guest.Run(a =>
+        {
+            if (push)
+            {
+                a.push(rax);
+            }
+            else
+            {
+                a.xchg(__qword_ptr[rsi], rax);
+            }
+        });
+        Assert.Equal(new Outcome(14, 2, Guest.Code), outcome);
+        Assert.Equal(Guest.Data + 0x1000, guest.State->Cr2);
+        Assert.Equal(0x1122_3344u, guest.Read<uint>(Guest.Data + 0xFFC));
+        Assert.Equal(ulong.MaxValue, guest.State->Gpr[0]);
+    }
+
+    [Fact]
+    public void AnInstructionOverTwoPagesFaultsOnTheSecond()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Place(Guest.Code + 0xFFD, 0x90, 0xB8, 1, 0, 0, 0, 0xF4);
+        guest.Page(Guest.Code + 0x1000) = 0;
+        Assert.Equal(new Outcome(14, 0x10, Guest.Code + 0xFFE), guest.Start(Guest.Code + 0xFFD));
+        Assert.Equal(Guest.Code + 0x1000, guest.State->Cr2);
+        guest.Page(Guest.Code + 0x1000) = (Guest.Code + 0x1000) | 7;
+        Assert.Equal(-1, guest.Start(Guest.Code + 0xFFD).Vector);
+        Assert.Equal(1UL, guest.State->Gpr[0]);
+    }
+
+    [Fact]
+    public void ChangedEntriesTakeEffectAtInvlpg()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Write(Guest.Data, 1);
+        guest.Write(Guest.Data + 0x1000, 2);
+        int entry = (int)(Guest.PageTable + (Guest.Data >> 9));
+        guest.Run(a =>
+        {
+            a.mov(ebx, __dword_ptr[Address]);
+            a.mov(rax, Guest.Data + 0x1000 + 7);
+            a.mov(__qword_ptr[entry], rax);
+            a.invlpg(__[Address]);
+            a.mov(ecx, __dword_ptr[Address]);
+        });
+        Assert.Equal((1UL, 2UL), (guest.State->Gpr[3], guest.State->Gpr[1]));
+    }
+
+    [Fact]
+    public void InvlpgForgetsAWholeLargePage()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Run(a =>
+        {
+            a.mov(eax, __dword_ptr[0x20_0000]);
+            a.mov(eax, __dword_ptr[0x21_5000]);
+            a.mov(__qword_ptr[(int)Guest.Tables + 0x2008], 0);
+            a.invlpg(__[0x20_1000]);
+        });
+        Assert.Equal(14, guest.Run(a => a.mov(eax, __dword_ptr[0x21_5000])).Vector);
+    }
+
+    /// <summary>SDM 3A 4.10.2.4: MOV to CR3 keeps translations of global pages; toggling CR4.PGE drops them.</summary>
+    [Fact]
+    public void GlobalPagesOutliveCr3()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.State->Cr4 |= 0x80;
+        guest.Page(Guest.Data) |= 0x100;
+        guest.Page(Guest.Data + 0x1000) &= ~0x100UL;
+        int entry = (int)(Guest.PageTable + (Guest.Data >> 9));
+        Outcome outcome = guest.Run(a =>
+        {
+            a.mov(al, __byte_ptr[Address]);
+            a.mov(al, __byte_ptr[Address + 0x1000]);
+            a.mov(__qword_ptr[entry], 0);
+            a.mov(__qword_ptr[entry + 8], 0);
+            a.mov(rax, cr3);
+            a.mov(cr3, rax);
+            a.mov(al, __byte_ptr[Address]);
+            a.mov(rdx, cr4);
+            a.mov(al, __byte_ptr[Address + 0x1000]);
+        });
+        Assert.Equal((14, Guest.Data + 0x1000), (outcome.Vector, guest.State->Cr2));
+        Assert.NotEqual(0UL, guest.State->Gpr[2]);
+    }
+
+    [Fact]
+    public void RightsAreTheLeastOfAllLevels()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Write(Guest.Tables + 0x2008, 0x20_0000UL | 0x85);
+        Assert.Equal(14, guest.Run(a => a.mov(__byte_ptr[0x20_0000], al)).Vector);
+        guest.Write(Guest.Tables + 0x1000, (Guest.Tables + 0x2000) | 3);
+        guest.BecomeUser();
+        Assert.Equal(5u, guest.Run(a => a.nop()).Error & ~0x10u);
+    }
+
+    [Theory]
+    [InlineData(0x20_0000UL | 0x87 | 0x2000, 9u)]   // 2 MiB page: bits 13 to 20
+    [InlineData(0x20_0000UL | 0x87 | 0x1000, null)] // PAT
+    public void LargePagesHaveReservedBits(ulong entry, uint? error)
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Write(Guest.Tables + 0x2008, entry);
+        Outcome outcome = guest.Run(a => a.mov(al, __byte_ptr[0x20_0000]));
+        Assert.Equal(error is null ? -1 : 14, outcome.Vector);
+        Assert.Equal(error ?? 0, outcome.Error);
+    }
+
+    [Fact]
+    public void AGibibyteIsOnePage()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Write(Guest.Tables + 0x1008, 0x87UL); // 1 GiB on, the first GiB again
+        guest.Write(Guest.Data, 0x7766_5544u);
+        Assert.Equal(-1, guest.Run(a => a.mov(eax, __dword_ptr[0x4000_0000 + Address])).Vector);
+        Assert.Equal(0x7766_5544UL, guest.State->Gpr[0]);
+        guest.Write(Guest.Tables + 0x1008, 0x2087UL);
+        guest.Processor.StateLoaded();
+        Assert.Equal(9u, guest.Run(a => a.mov(eax, __dword_ptr[0x4000_0000 + Address])).Error);
+    }
+
+    /// <summary>32-bit paging: 4 KiB pages, and 4 MiB pages when CR4.PSE says so.</summary>
+    [Fact]
+    public void ThirtyTwoBitPaging()
+    {
+        using var guest = new Guest(GuestMode.Protected32);
+        guest.Write(0x30_0000, 0x30_1000u | 7);
+        guest.Write(0x30_0004, 0x87u);
+        guest.Write(0x30_0008, 0x87u | (1 << 21));
+        for (uint i = 0; i < 1024; i++)
+        {
+            guest.Write(0x30_1000 + (i * 4), (i << 12) | 7);
+        }
+        guest.Write(0x30_1000u + ((uint)Guest.Data >> 10), 0u);
+        guest.State->Cr3 = 0x30_0000;
+        guest.State->Cr4 |= 0x10;
+        guest.State->Cr0 |= 0x8000_0000;
+        guest.Write(Guest.Data, 0x0102_0304);
+        Assert.Equal(new Outcome(14, 0, Guest.Code), guest.Run(a => a.mov(eax, __dword_ptr[Address])));
+        Assert.Equal(-1, guest.Run(a => a.mov(eax, __dword_ptr[0x40_0000 + Address])).Vector);
+        Assert.Equal(0x0102_0304UL, guest.State->Gpr[0]);
+        Assert.Equal((uint)(0x87 | Accessed), guest.Read<uint>(0x30_0004));
+        Assert.Equal(9u, guest.Run(a => a.mov(eax, __dword_ptr[0x80_0000])).Error);
+    }
+
+    [Fact]
+    public void PaePaging()
+    {
+        using var guest = new Guest(GuestMode.Protected32);
+        guest.Write(0x30_0020, 0x30_1000UL | 1);
+        guest.Write(0x30_0038, 0x30_1000UL | 1);
+        guest.Write(0x30_1000, 0x87UL);
+        guest.Write(0x30_1008, 0x87UL | NoExecute);
+        guest.State->Cr3 = 0x30_0020;
+        guest.State->Cr4 |= 0x20;
+        guest.State->Efer = 0x800;
+        guest.State->Cr0 |= 0x8000_0000;
+        guest.Write(Guest.Data, 0x0102_0304);
+        Assert.Equal(-1, guest.Run(a => a.mov(eax, __dword_ptr[0xC000_0000 + (uint)Guest.Data])).Vector);
+        Assert.Equal(0x0102_0304UL, guest.State->Gpr[0]);
+        Assert.Equal(new Outcome(14, 0x11, 0x20_0000), guest.Run(a => a.jmp(0x20_0000)));
+        Assert.Equal(14, guest.Run(a => a.mov(eax, __dword_ptr[0x4000_0000])).Vector);
+    }
+}

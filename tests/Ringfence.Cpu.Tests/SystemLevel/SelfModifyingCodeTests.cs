@@ -1,0 +1,114 @@
+using Iced.Intel;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Ringfence.Cpu.Tests.SystemLevel;
+
+/// <summary>Code that changes is executed as changed (SDM 3A 9.1.3; here the next instruction already is).</summary>
+public sealed unsafe class SelfModifyingCodeTests
+{
+    [Fact]
+    public void TheNextInstructionOfTheSameBlock()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        // mov byte [rip+1], 42h; mov al, 1
+        Assert.Equal(-1, guest.Run(0xC6, 0x05, 0x01, 0, 0, 0, 0x42, 0xB0, 0x01).Vector);
+        Assert.Equal(0x42, (byte)guest.State->Gpr[0]);
+    }
+
+    [Fact]
+    public void ThroughAnotherMappingOfThePage()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Page(0x5_0000) = Guest.Code | 7;
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            Label again = a.CreateLabel();
+            a.xor(ecx, ecx);
+            a.xor(edx, edx);
+            a.Label(ref again);
+            a.add(edx, 1);
+            a.mov(__byte_ptr[0x5_0006], 16);
+            a.inc(ecx);
+            a.cmp(ecx, 3);
+            a.jne(again);
+        }).Vector);
+        Assert.Equal(33UL, guest.State->Gpr[2]);
+    }
+
+    [Fact]
+    public void CodeCopiedOverOldCodeAndCalledAgain()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Place(0xD000, 0xB8, 1, 0, 0, 0, 0xC3);
+        guest.Place(0xD100, 0xB8, 2, 0, 0, 0, 0xC3);
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            a.call(0xD000);
+            a.mov(ebx, eax);
+            a.mov(esi, 0xD100);
+            a.mov(edi, 0xD000);
+            a.mov(ecx, 6);
+            a.rep.movsb();
+            a.call(0xD000);
+        }).Vector);
+        Assert.Equal((1UL, 2UL), (guest.State->Gpr[3], guest.State->Gpr[0]));
+    }
+
+    /// <summary>An instruction over two pages: its tail is changed, then its second page is mapped elsewhere.</summary>
+    [Fact]
+    public void AnInstructionOverTwoPages()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Place(0xDFFE, 0xB8, 1, 0, 0, 0, 0xC3);
+        guest.Place(0xF000, 0, 3, 0, 0xC3);
+        int entry = (int)(Guest.PageTable + (0xE000 >> 9));
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            a.call(0xDFFE);
+            a.mov(ebx, eax);
+            a.mov(__byte_ptr[0xE000], 7);
+            a.call(0xDFFE);
+            a.mov(esi, eax);
+            a.mov(__qword_ptr[entry], 0xF007);
+            a.invlpg(__[0xE000]);
+            a.call(0xDFFE);
+        }).Vector);
+        Assert.Equal((1UL, 0x0701UL, 0x03_0001UL), (guest.State->Gpr[3], guest.State->Gpr[6], guest.State->Gpr[0]));
+    }
+
+    [Fact]
+    public void DataBesideCode()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        long before = guest.Processor.Blocks.Built;
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            Label again = a.CreateLabel();
+            a.mov(ecx, 1000);
+            a.Label(ref again);
+            a.inc(__dword_ptr[(int)Guest.Code + 0x800]);
+            a.dec(ecx);
+            a.jne(again);
+        }).Vector);
+        Assert.Equal(1000, guest.Read<int>(Guest.Code + 0x800));
+        Assert.InRange(guest.Processor.Blocks.Built - before, 1, 10);
+    }
+
+    [Fact]
+    public void APageMappedElsewhereIsOtherCode()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Place(0xD000, 0xB8, 1, 0, 0, 0, 0xC3);
+        guest.Place(0xE000, 0xB8, 2, 0, 0, 0, 0xC3);
+        int entry = (int)(Guest.PageTable + (0xD000 >> 9));
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            a.call(0xD000);
+            a.mov(ebx, eax);
+            a.mov(__qword_ptr[entry], 0xE007);
+            a.invlpg(__[0xD000]);
+            a.call(0xD000);
+        }).Vector);
+        Assert.Equal((1UL, 2UL), (guest.State->Gpr[3], guest.State->Gpr[0]));
+    }
+}
