@@ -20,6 +20,8 @@ public sealed record CpuModel(string Name, string Brand, uint Leaf1Ecx, uint Lea
     /// <summary>With it and an invariant counter, Linux trusts the time-stamp counter without a second clock to check it by.</summary>
     private const uint TscAdjust = 1 << 1;
     private const uint LahfLong = 1;
+    private const uint Sse3 = 1;
+    private const uint Ssse3 = 1 << 9;
     private const uint PopCount = 1 << 23;
 
     /// <summary>The x86-64 psABI's baseline. The vendor is AMD: kernels know that such a processor needs no page-table isolation.</summary>
@@ -28,7 +30,7 @@ public sealed record CpuModel(string Name, string Brand, uint Leaf1Ecx, uint Lea
 
     /// <summary>All that is implemented.</summary>
     public static CpuModel Max { get; } = new(
-        "max", "Ringfence processor", TscDeadline | Hypervisor | PopCount, BaselineEdx, TscAdjust, LahfLong, BaselineExtendedEdx);
+        "max", "Ringfence processor", Sse3 | Ssse3 | TscDeadline | Hypervisor | PopCount, BaselineEdx, TscAdjust, LahfLong, BaselineExtendedEdx);
 
     public static IReadOnlyList<CpuModel> All { get; } = [X8664V1, Max];
 

@@ -173,7 +173,7 @@ public sealed class VirtualMachine : IDisposable
         catch (Exception unexpected) when (unexpected is not OutOfMemoryException)
         {
             // A fault of ours must end the machine, not the process.
-            End(new MachineEnd(MachineEndKind.Failed, Report: unexpected.ToString()));
+            End(new MachineEnd(MachineEndKind.Failed, Report: $"internal error: {unexpected.GetType().Name}: {unexpected.Message}"));
         }
     }
 
