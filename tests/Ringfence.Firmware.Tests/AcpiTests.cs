@@ -25,7 +25,7 @@ public class AcpiTests
         Assert.Equal(0x604u, BitConverter.ToUInt32(fadt, 64));
         Assert.Equal(0x608u, BitConverter.ToUInt32(fadt, 76));
         Assert.Equal(0x620u, BitConverter.ToUInt32(fadt, 80));
-        Assert.Equal([4, 2, 0, 4, 8], fadt[88..93]);
+        Assert.Equal([4, 2, 0, 4, 4], fadt[88..93]);
         Assert.Equal(0x32, fadt[108]);
         Assert.Equal(7, BitConverter.ToUInt16(fadt, 109));
         Assert.Equal(0x525u, BitConverter.ToUInt32(fadt, 112));
