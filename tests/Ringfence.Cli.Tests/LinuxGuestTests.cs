@@ -78,14 +78,31 @@ public sealed class LinuxGuestTests
         Assert.InRange(share, 0, 0.15);
     }
 
-    private static RingfenceProcess Start(string variable)
+    [Fact]
+    public void FourProcessorsShareTheWork()
+    {
+        using RingfenceProcess guest = Start("RINGFENCE_KERNEL", "--cpus", "4");
+        guest.WaitFor("Welcome to Linux", s_limit);
+        guest.WaitFor(Prompt, s_limit);
+        Assert.Equal("4", Run(guest, "grep -c ^processor /proc/cpuinfo"));
+        // Programs come and go on all four: pages that held one's code soon hold another's.
+        Assert.Equal("64", Run(guest, "for i in $(seq 16); do (for j in $(seq 4); do busybox true && echo $j; done) & done | wc -l; wait"));
+        Assert.Equal("4950", Run(guest, "for i in $(seq 4); do (seq 99 | awk '{ s += $1 } END { print s }') & done | sort -u; wait"));
+        guest.Send("poweroff -f\n");
+        Assert.Equal(0, guest.WaitForExit(s_limit));
+    }
+
+    private static RingfenceProcess Start(string variable, params string[] more)
     {
         string? kernel = Environment.GetEnvironmentVariable(variable);
         string? initrd = Environment.GetEnvironmentVariable("RINGFENCE_INITRD");
         Assert.SkipUnless(File.Exists(kernel), $"{variable} names no kernel (./test gets one from Debian's packages)");
         Assert.SkipUnless(File.Exists(initrd), "RINGFENCE_INITRD names no initramfs (./test makes one)");
         return new RingfenceProcess(
-            "run", "--kernel", kernel!, "--initrd", initrd!, "--append", "console=ttyS0,115200 quiet panic=-1", "--memory", "512M", "--timeout", "10m");
+        [
+            "run", "--kernel", kernel!, "--initrd", initrd!, "--append", "console=ttyS0,115200 quiet panic=-1", "--memory", "512M", "--timeout", "10m",
+            .. more,
+        ]);
     }
 
     /// <summary>Runs a shell command and returns its output. The marks are spelled so that the echo of the command does not have them.</summary>
