@@ -136,7 +136,7 @@ internal sealed unsafe class SegmentLoader(Processor processor)
     }
 
     /// <summary>JMP far.</summary>
-    public bool JumpFar(ushort selector, ulong offset, int operandSize)
+    public bool JumpFar(ushort selector, ulong offset)
     {
         if (RealOrV86)
         {

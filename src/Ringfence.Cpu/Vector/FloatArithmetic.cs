@@ -31,18 +31,22 @@ internal static unsafe class FloatArithmetic
     }
 
     /// <summary>Does <paramref name="lanes"/> lanes one by one. False, with the destination unchanged, if an exception is not masked.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
     public static bool Lanes<TOp, T>(CpuState* s, T* d, T* source, int lanes)
         where TOp : struct, IFloatOp
+        where T : unmanaged, IBinaryFloatingPointIeee754<T> => Lanes<TOp, TOp, T>(s, d, source, lanes);
+
+    /// <summary>The same with one operation for the even lanes and another for the odd ones.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static bool Lanes<TEven, TOdd, T>(CpuState* s, T* d, T* source, int lanes)
+        where TEven : struct, IFloatOp
+        where TOdd : struct, IFloatOp
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
         var status = new FloatStatus(s);
         T* results = stackalloc T[4];
         for (int i = 0; i < lanes; i++)
         {
-            results[i] = typeof(TOp) == typeof(FloatAddSubtract)
-                ? (i & 1) == 0 ? Lane<FloatSubtract, T>(d[i], source[i], ref status) : Lane<FloatAdd, T>(d[i], source[i], ref status)
-                : Lane<TOp, T>(d[i], source[i], ref status);
+            results[i] = (i & 1) == 0 ? Lane<TEven, T>(d[i], source[i], ref status) : Lane<TOdd, T>(d[i], source[i], ref status);
         }
         if (!status.Commit(s))
         {
@@ -127,6 +131,33 @@ internal readonly unsafe struct PackedArithmetic<TOp, T> : IVectorInstruction<Ve
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static Op* Otherwise(CpuState* s, Op* o) =>
         VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
+}
+
+/// <summary>ADDSUBPS, ADDSUBPD: even lanes are subtracted, odd ones added.</summary>
+internal readonly unsafe struct AlternatingArithmetic<T> : IVectorInstruction<Vector128<byte>>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Do(CpuState* s, Op* o, Vector128<byte> source)
+    {
+        Vector128<T>* d = (Vector128<T>*)VectorHandlers.Destination(s, o);
+        Vector128<T> b = source.As<byte, T>();
+        // Subtracting is adding with the sign turned.
+        Vector128<T> evenSigns = sizeof(T) == 4
+            ? Vector128.Create(0x8000_0000UL).As<ulong, T>() : Vector128.CreateScalar(0x8000_0000_0000_0000UL).As<ulong, T>();
+        Vector128<T> r = *d + (b ^ evenSigns);
+        if (Mxcsr.IsQuick(s->Mxcsr) && FloatArithmetic.AreOrdinary(*d, b, r))
+        {
+            *d = r;
+            return true;
+        }
+        *(Vector128<byte>*)s->Scratch = source;
+        return false;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Otherwise(CpuState* s, Op* o) => VectorHandlers.Next(
+        s, o, FloatArithmetic.Lanes<FloatSubtract, FloatAdd, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
 }
 
 /// <summary>HADDPS and its kin: neighbours of the destination, then of the source, combined.</summary>

@@ -106,22 +106,3 @@ internal readonly struct FloatSquareRoot : IFloatOp
     public static ulong Soft<T>(ulong a, ulong b, ref FloatStatus status)
         where T : unmanaged => SoftFloat<T>.SquareRoot(b, ref status);
 }
-
-/// <summary>ADDSUBPS, ADDSUBPD: even lanes are subtracted, odd ones added. Lanes know their number from <see cref="FloatArithmetic"/>.</summary>
-internal readonly struct FloatAddSubtract : IFloatOp
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe Vector128<T> Do<T>(Vector128<T> a, Vector128<T> b)
-        where T : unmanaged => a + (b ^ (sizeof(T) == 4
-            ? Vector128.Create(0x8000_0000UL).As<ulong, T>()
-            : Vector128.CreateScalar(0x8000_0000_0000_0000UL).As<ulong, T>()));
-
-    public static T Do<T>(T a, T b)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => throw new NotSupportedException();
-
-    public static bool ZeroIsExact<T>(T a, T b)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => throw new NotSupportedException();
-
-    public static ulong Soft<T>(ulong a, ulong b, ref FloatStatus status)
-        where T : unmanaged => throw new NotSupportedException();
-}

@@ -21,87 +21,11 @@ internal static unsafe class Strings
 
     public static Op* Movs<T, TAddress>(CpuState* s, Op* o)
         where T : unmanaged
-        where TAddress : unmanaged
-    {
-        ulong step = Step<T>(s);
-        if (o->Extra == Once)
-        {
-            if (!MoveOne<T, TAddress>(s, o, step))
-            {
-                return Exits.Abort(s, o);
-            }
-            o++;
-            return o->Handler(s, o);
-        }
-        int left = Patience;
-        for (ulong count = Count<TAddress>(s); count != 0;)
-        {
-            ulong run = step == (ulong)sizeof(T) ? MoveRun<T, TAddress>(s, o, count) : 0;
-            if (run == 0)
-            {
-                if (!MoveOne<T, TAddress>(s, o, step))
-                {
-                    return Exits.Abort(s, o);
-                }
-                run = 1;
-                left--;
-            }
-            count -= run;
-            Width.Set<TAddress>(s, Slots.Rcx, count);
-            if (count != 0 && (run > 1 || left <= 0))
-            {
-                left = Patience;
-                if (s->Attention != 0)
-                {
-                    return Exits.Abort(s, o);
-                }
-            }
-        }
-        o++;
-        return o->Handler(s, o);
-    }
+        where TAddress : unmanaged => Transfer<Move, T, TAddress>(s, o);
 
     public static Op* Stos<T, TAddress>(CpuState* s, Op* o)
         where T : unmanaged
-        where TAddress : unmanaged
-    {
-        ulong step = Step<T>(s);
-        if (o->Extra == Once)
-        {
-            if (!StoreOne<T, TAddress>(s, o, step))
-            {
-                return Exits.Abort(s, o);
-            }
-            o++;
-            return o->Handler(s, o);
-        }
-        int left = Patience;
-        for (ulong count = Count<TAddress>(s); count != 0;)
-        {
-            ulong run = step == (ulong)sizeof(T) ? StoreRun<T, TAddress>(s, o, count) : 0;
-            if (run == 0)
-            {
-                if (!StoreOne<T, TAddress>(s, o, step))
-                {
-                    return Exits.Abort(s, o);
-                }
-                run = 1;
-                left--;
-            }
-            count -= run;
-            Width.Set<TAddress>(s, Slots.Rcx, count);
-            if (count != 0 && (run > 1 || left <= 0))
-            {
-                left = Patience;
-                if (s->Attention != 0)
-                {
-                    return Exits.Abort(s, o);
-                }
-            }
-        }
-        o++;
-        return o->Handler(s, o);
-    }
+        where TAddress : unmanaged => Transfer<Store, T, TAddress>(s, o);
 
     public static Op* Lods<T, TAddress>(CpuState* s, Op* o)
         where T : unmanaged
@@ -277,6 +201,51 @@ internal static unsafe class Strings
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong DestinationLinear(CpuState* s, Op* o, ulong index) => (index + Width.Get<ulong>(s, o->Source)) & s->LinearMask;
 
+    /// <summary>MOVS and STOS: in runs of whole pages where that can be, else element by element.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Op* Transfer<TTransfer, T, TAddress>(CpuState* s, Op* o)
+        where TTransfer : struct, ITransfer
+        where T : unmanaged
+        where TAddress : unmanaged
+    {
+        ulong step = Step<T>(s);
+        if (o->Extra == Once)
+        {
+            if (!TTransfer.One<T, TAddress>(s, o, step))
+            {
+                return Exits.Abort(s, o);
+            }
+            o++;
+            return o->Handler(s, o);
+        }
+        int left = Patience;
+        for (ulong count = Count<TAddress>(s); count != 0;)
+        {
+            ulong run = step == (ulong)sizeof(T) ? TTransfer.Run<T, TAddress>(s, o, count) : 0;
+            if (run == 0)
+            {
+                if (!TTransfer.One<T, TAddress>(s, o, step))
+                {
+                    return Exits.Abort(s, o);
+                }
+                run = 1;
+                left--;
+            }
+            count -= run;
+            Width.Set<TAddress>(s, Slots.Rcx, count);
+            if (count != 0 && (run > 1 || left <= 0))
+            {
+                left = Patience;
+                if (s->Attention != 0)
+                {
+                    return Exits.Abort(s, o);
+                }
+            }
+        }
+        o++;
+        return o->Handler(s, o);
+    }
+
     private static bool MoveOne<T, TAddress>(CpuState* s, Op* o, ulong step)
         where T : unmanaged
         where TAddress : unmanaged
@@ -360,5 +329,41 @@ internal static unsafe class Strings
             bytes = Math.Min(bytes, 0x10000 - index);
         }
         return bytes / (ulong)sizeof(T);
+    }
+
+    /// <summary>What MOVS and STOS do with one element, and with a run of them.</summary>
+    private interface ITransfer
+    {
+        /// <summary>False: a fault is recorded.</summary>
+        static abstract bool One<T, TAddress>(CpuState* s, Op* o, ulong step)
+            where T : unmanaged
+            where TAddress : unmanaged;
+
+        /// <summary>How many elements it did at once by host addresses; 0 if it cannot.</summary>
+        static abstract ulong Run<T, TAddress>(CpuState* s, Op* o, ulong count)
+            where T : unmanaged
+            where TAddress : unmanaged;
+    }
+
+    private readonly struct Move : ITransfer
+    {
+        public static bool One<T, TAddress>(CpuState* s, Op* o, ulong step)
+            where T : unmanaged
+            where TAddress : unmanaged => MoveOne<T, TAddress>(s, o, step);
+
+        public static ulong Run<T, TAddress>(CpuState* s, Op* o, ulong count)
+            where T : unmanaged
+            where TAddress : unmanaged => MoveRun<T, TAddress>(s, o, count);
+    }
+
+    private readonly struct Store : ITransfer
+    {
+        public static bool One<T, TAddress>(CpuState* s, Op* o, ulong step)
+            where T : unmanaged
+            where TAddress : unmanaged => StoreOne<T, TAddress>(s, o, step);
+
+        public static ulong Run<T, TAddress>(CpuState* s, Op* o, ulong count)
+            where T : unmanaged
+            where TAddress : unmanaged => StoreRun<T, TAddress>(s, o, count);
     }
 }

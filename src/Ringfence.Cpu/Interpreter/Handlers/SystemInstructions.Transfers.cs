@@ -186,7 +186,7 @@ internal static unsafe partial class SystemInstructions
         SegmentLoader loader = Processor.Of(s).Segments;
         ulong block = s->Rip;
         bool done = o->Extra == 0
-            ? loader.JumpFar(selector, offset, o->Source)
+            ? loader.JumpFar(selector, offset)
             : loader.CallFar(selector, offset, o->Source, (block + o->IpOffset + o->Length) & s->LinearMask);
         if (!done)
         {
