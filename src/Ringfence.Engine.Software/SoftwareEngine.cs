@@ -1,4 +1,4 @@
-using Ringfence.Cpu;
+using Ringfence.Cpu.Models;
 
 namespace Ringfence.Engine.Software;
 

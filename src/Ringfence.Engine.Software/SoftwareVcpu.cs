@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Ringfence.Cpu;
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Models;
 
 namespace Ringfence.Engine.Software;
 

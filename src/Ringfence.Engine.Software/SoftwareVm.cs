@@ -1,5 +1,5 @@
-using Ringfence.Cpu;
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Models;
 
 namespace Ringfence.Engine.Software;
 

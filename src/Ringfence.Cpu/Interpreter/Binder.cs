@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter.Handlers;
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 
 namespace Ringfence.Cpu.Interpreter;

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Ringfence.Cpu.Models;
 
 namespace Ringfence.Cpu.Interpreter;
 
@@ -38,30 +39,14 @@ internal sealed class InstructionSet
             CpuidFeature.INTEL8086, CpuidFeature.INTEL186, CpuidFeature.INTEL286, CpuidFeature.INTEL386, CpuidFeature.INTEL486, CpuidFeature.X64,
             CpuidFeature.CPUID, CpuidFeature.FPU287, CpuidFeature.FPU387, CpuidFeature.PAUSE, CpuidFeature.MULTIBYTENOP, CpuidFeature.RDPMC,
         ];
-        Add(model.Leaf1Edx, [(0, CpuidFeature.FPU), (4, CpuidFeature.TSC), (5, CpuidFeature.MSR), (8, CpuidFeature.CX8), (11, CpuidFeature.SEP),
-            (15, CpuidFeature.CMOV), (19, CpuidFeature.CLFSH), (23, CpuidFeature.MMX), (24, CpuidFeature.FXSR), (25, CpuidFeature.SSE),
-            (26, CpuidFeature.SSE2)]);
-        Add(model.Leaf1Ecx, [(0, CpuidFeature.SSE3), (1, CpuidFeature.PCLMULQDQ), (3, CpuidFeature.MONITOR), (9, CpuidFeature.SSSE3),
-            (12, CpuidFeature.FMA), (13, CpuidFeature.CMPXCHG16B), (19, CpuidFeature.SSE4_1), (20, CpuidFeature.SSE4_2), (22, CpuidFeature.MOVBE),
-            (23, CpuidFeature.POPCNT), (25, CpuidFeature.AES), (26, CpuidFeature.XSAVE), (28, CpuidFeature.AVX), (29, CpuidFeature.F16C),
-            (30, CpuidFeature.RDRAND)]);
-        Add(model.Leaf7Ebx, [(0, CpuidFeature.FSGSBASE), (3, CpuidFeature.BMI1), (5, CpuidFeature.AVX2), (8, CpuidFeature.BMI2),
-            (10, CpuidFeature.INVPCID), (18, CpuidFeature.RDSEED), (19, CpuidFeature.ADX), (20, CpuidFeature.SMAP), (23, CpuidFeature.CLFLUSHOPT),
-            (24, CpuidFeature.CLWB), (29, CpuidFeature.SHA)]);
-        Add(model.ExtendedEcx, [(5, CpuidFeature.LZCNT), (6, CpuidFeature.SSE4A), (8, CpuidFeature.PREFETCHW)]);
-        Add(model.ExtendedEdx, [(11, CpuidFeature.SYSCALL), (27, CpuidFeature.RDTSCP)]);
-        return features;
-
-        void Add(uint bits, ReadOnlySpan<(int Bit, CpuidFeature Feature)> known)
+        foreach (CpuFeatureInfo info in CpuFeatures.All)
         {
-            foreach ((int bit, CpuidFeature feature) in known)
+            if (info.Instructions is { } instructions && model.Has(info.Feature))
             {
-                if ((bits & (1u << bit)) != 0)
-                {
-                    features.Add(feature);
-                }
+                features.Add(instructions);
             }
         }
+        return features;
     }
 }
 

@@ -39,7 +39,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         {
             _s->Gpr[i] = 0;
         }
-        _s->Gpr[2] = 0x0006_0FB1;
+        _s->Gpr[2] = processor.Model.Signature;
         _s->Rip = 0xFFF0;
         Flags.Set(_s, Flags.Fixed);
         SegmentRegister data = new() { Limit = 0xFFFF, Attributes = 0x93 };

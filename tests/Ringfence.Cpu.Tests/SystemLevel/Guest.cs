@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
 using Ringfence.Host;

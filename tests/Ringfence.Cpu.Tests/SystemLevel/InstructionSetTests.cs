@@ -1,3 +1,4 @@
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 
 namespace Ringfence.Cpu.Tests.SystemLevel;

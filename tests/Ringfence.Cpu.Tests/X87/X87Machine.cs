@@ -1,3 +1,4 @@
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
 
@@ -19,9 +20,6 @@ internal sealed unsafe class X87Machine : IDisposable
     private const ulong Tables = 0x10000;
     private const byte Halt = 0xF4;
 
-    /// <summary>FISTTP came with SSE3.</summary>
-    private static readonly CpuModel WithFisttp = CpuModel.Max with { Leaf1Ecx = CpuModel.Max.Leaf1Ecx | 1 };
-
     private readonly GuestMemory _memory = new(GuestMemory.MinimumSize);
     private readonly ManualClock _clock = new();
     private readonly Processor _processor;
@@ -29,7 +27,7 @@ internal sealed unsafe class X87Machine : IDisposable
     /// <param name="bits">16: real mode; 32: protected mode, flat, unpaged; 64: long mode with 4 KiB pages.</param>
     public X87Machine(int bits)
     {
-        _processor = new Processor(_memory, new NoBus(), _clock, WithFisttp, 0, static () => { });
+        _processor = new Processor(_memory, new NoBus(), _clock, CpuModel.Max, 0, static () => { });
         CpuState* s = State;
         s->IdtLimit = 0;
         s->Gpr[4] = 0x7000;

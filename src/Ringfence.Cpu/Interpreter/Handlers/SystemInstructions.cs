@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Memory;
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
 
@@ -20,7 +21,8 @@ internal static unsafe partial class SystemInstructions
         uint leaf = (uint)s->Gpr[0];
         s->ExitIp = o->IpOffset;
         processor.Count(ExitKind.Cpuid, leaf, (uint)s->Gpr[1]);
-        (uint a, uint b, uint c, uint d) = processor.Model.Query(leaf, (uint)s->Gpr[1], processor.Apic.Id, (s->Cr4 & ControlBits.OsXsave) != 0);
+        (uint a, uint b, uint c, uint d) = Models.Cpuid.Query(
+            processor.Model, leaf, (uint)s->Gpr[1], new CpuidContext(processor.Apic.Id, 1, s->Cr4, 0, 0));
         s->Gpr[0] = a;
         s->Gpr[3] = b;
         s->Gpr[1] = c;

@@ -1,0 +1,140 @@
+using Iced.Intel;
+using static Ringfence.Cpu.Models.CpuFeature;
+using static Ringfence.Cpu.Models.CpuidRegister;
+
+namespace Ringfence.Cpu.Models;
+
+/// <summary>One feature: where CPUID has it, and whether our processor does.</summary>
+/// <param name="Name">As in Linux's /proc/cpuinfo.</param>
+/// <param name="Leaf">CPUID leaf, in EAX.</param>
+/// <param name="Subleaf">In ECX.</param>
+/// <param name="Implemented">Only then is it ever advertised.</param>
+/// <param name="Instructions">The instructions that come with it, as Iced names them; without the feature they raise #UD.</param>
+public sealed record CpuFeatureInfo(
+    CpuFeature Feature, string Name, uint Leaf, uint Subleaf, CpuidRegister Register, int Bit, bool Implemented, CpuidFeature? Instructions = null);
+
+/// <summary>A result register of CPUID.</summary>
+public enum CpuidRegister : byte
+{
+    Eax,
+    Ebx,
+    Ecx,
+    Edx,
+}
+
+/// <summary>All features that we know by name (SDM 2 CPUID; APM 3 appendix E). What is implemented says so here, in one place.</summary>
+public static class CpuFeatures
+{
+    private const bool Yes = true;
+    private const bool No = false;
+
+    /// <summary>In the order of <see cref="CpuFeature"/>.</summary>
+    public static IReadOnlyList<CpuFeatureInfo> All { get; } =
+    [
+        new(Fpu, "fpu", 0x1, 0, Edx, 0, Yes, CpuidFeature.FPU),
+        new(Vme, "vme", 0x1, 0, Edx, 1, No),
+        new(Debugging, "de", 0x1, 0, Edx, 2, Yes),
+        new(Pse, "pse", 0x1, 0, Edx, 3, Yes),
+        new(Tsc, "tsc", 0x1, 0, Edx, 4, Yes, CpuidFeature.TSC),
+        new(CpuFeature.Msr, "msr", 0x1, 0, Edx, 5, Yes, CpuidFeature.MSR),
+        new(Pae, "pae", 0x1, 0, Edx, 6, Yes),
+        new(MachineCheckException, "mce", 0x1, 0, Edx, 7, Yes),
+        new(Cmpxchg8b, "cx8", 0x1, 0, Edx, 8, Yes, CpuidFeature.CX8),
+        new(CpuFeature.Apic, "apic", 0x1, 0, Edx, 9, Yes),
+        new(Sysenter, "sep", 0x1, 0, Edx, 11, Yes, CpuidFeature.SEP),
+        new(Mtrr, "mtrr", 0x1, 0, Edx, 12, Yes),
+        new(GlobalPages, "pge", 0x1, 0, Edx, 13, Yes),
+        new(MachineCheck, "mca", 0x1, 0, Edx, 14, Yes),
+        new(Cmov, "cmov", 0x1, 0, Edx, 15, Yes, CpuidFeature.CMOV),
+        new(Pat, "pat", 0x1, 0, Edx, 16, Yes),
+        new(Pse36, "pse36", 0x1, 0, Edx, 17, Yes),
+        new(Clflush, "clflush", 0x1, 0, Edx, 19, Yes, CpuidFeature.CLFSH),
+        new(Mmx, "mmx", 0x1, 0, Edx, 23, Yes, CpuidFeature.MMX),
+        new(Fxsr, "fxsr", 0x1, 0, Edx, 24, Yes, CpuidFeature.FXSR),
+        new(Sse, "sse", 0x1, 0, Edx, 25, Yes, CpuidFeature.SSE),
+        new(Sse2, "sse2", 0x1, 0, Edx, 26, Yes, CpuidFeature.SSE2),
+        new(SelfSnoop, "ss", 0x1, 0, Edx, 27, No),
+        new(Threads, "ht", 0x1, 0, Edx, 28, No),
+        new(Sse3, "pni", 0x1, 0, Ecx, 0, Yes, CpuidFeature.SSE3),
+        new(Pclmulqdq, "pclmulqdq", 0x1, 0, Ecx, 1, No, CpuidFeature.PCLMULQDQ),
+        new(MonitorWait, "monitor", 0x1, 0, Ecx, 3, No, CpuidFeature.MONITOR),
+        new(Ssse3, "ssse3", 0x1, 0, Ecx, 9, Yes, CpuidFeature.SSSE3),
+        new(Fma, "fma", 0x1, 0, Ecx, 12, No, CpuidFeature.FMA),
+        new(Cmpxchg16b, "cx16", 0x1, 0, Ecx, 13, No, CpuidFeature.CMPXCHG16B),
+        new(PerformanceCapabilities, "pdcm", 0x1, 0, Ecx, 15, No),
+        new(Pcid, "pcid", 0x1, 0, Ecx, 17, No),
+        new(Sse41, "sse4_1", 0x1, 0, Ecx, 19, No, CpuidFeature.SSE4_1),
+        new(Sse42, "sse4_2", 0x1, 0, Ecx, 20, No, CpuidFeature.SSE4_2),
+        new(X2Apic, "x2apic", 0x1, 0, Ecx, 21, No),
+        new(Movbe, "movbe", 0x1, 0, Ecx, 22, No, CpuidFeature.MOVBE),
+        new(Popcnt, "popcnt", 0x1, 0, Ecx, 23, Yes, CpuidFeature.POPCNT),
+        new(TscDeadline, "tsc_deadline_timer", 0x1, 0, Ecx, 24, Yes),
+        new(Aes, "aes", 0x1, 0, Ecx, 25, No, CpuidFeature.AES),
+        new(Xsave, "xsave", 0x1, 0, Ecx, 26, No, CpuidFeature.XSAVE),
+        new(Avx, "avx", 0x1, 0, Ecx, 28, No, CpuidFeature.AVX),
+        new(F16c, "f16c", 0x1, 0, Ecx, 29, No, CpuidFeature.F16C),
+        new(Rdrand, "rdrand", 0x1, 0, Ecx, 30, No, CpuidFeature.RDRAND),
+        new(Hypervisor, "hypervisor", 0x1, 0, Ecx, 31, Yes),
+        new(FsGsBase, "fsgsbase", 0x7, 0, Ebx, 0, No, CpuidFeature.FSGSBASE),
+        new(TscAdjust, "tsc_adjust", 0x7, 0, Ebx, 1, Yes),
+        new(Bmi1, "bmi1", 0x7, 0, Ebx, 3, No, CpuidFeature.BMI1),
+        new(Avx2, "avx2", 0x7, 0, Ebx, 5, No, CpuidFeature.AVX2),
+        new(Smep, "smep", 0x7, 0, Ebx, 7, No),
+        new(Bmi2, "bmi2", 0x7, 0, Ebx, 8, No, CpuidFeature.BMI2),
+        new(FastStrings, "erms", 0x7, 0, Ebx, 9, No),
+        new(Invpcid, "invpcid", 0x7, 0, Ebx, 10, No, CpuidFeature.INVPCID),
+        new(Avx512F, "avx512f", 0x7, 0, Ebx, 16, No),
+        new(Avx512Dq, "avx512dq", 0x7, 0, Ebx, 17, No),
+        new(Rdseed, "rdseed", 0x7, 0, Ebx, 18, No, CpuidFeature.RDSEED),
+        new(Adx, "adx", 0x7, 0, Ebx, 19, No, CpuidFeature.ADX),
+        new(Smap, "smap", 0x7, 0, Ebx, 20, No, CpuidFeature.SMAP),
+        new(Avx512Ifma, "avx512ifma", 0x7, 0, Ebx, 21, No),
+        new(ClflushOpt, "clflushopt", 0x7, 0, Ebx, 23, No, CpuidFeature.CLFLUSHOPT),
+        new(Clwb, "clwb", 0x7, 0, Ebx, 24, No, CpuidFeature.CLWB),
+        new(Avx512Cd, "avx512cd", 0x7, 0, Ebx, 28, No),
+        new(Sha, "sha_ni", 0x7, 0, Ebx, 29, No, CpuidFeature.SHA),
+        new(Avx512Bw, "avx512bw", 0x7, 0, Ebx, 30, No),
+        new(Avx512Vl, "avx512vl", 0x7, 0, Ebx, 31, No),
+        new(Umip, "umip", 0x7, 0, Ecx, 2, No),
+        new(ProtectionKeys, "pku", 0x7, 0, Ecx, 3, No, CpuidFeature.PKU),
+        new(Gfni, "gfni", 0x7, 0, Ecx, 8, No, CpuidFeature.GFNI),
+        new(Vaes, "vaes", 0x7, 0, Ecx, 9, No, CpuidFeature.VAES),
+        new(Vpclmulqdq, "vpclmulqdq", 0x7, 0, Ecx, 10, No, CpuidFeature.VPCLMULQDQ),
+        new(La57, "la57", 0x7, 0, Ecx, 16, No),
+        new(Rdpid, "rdpid", 0x7, 0, Ecx, 22, No, CpuidFeature.RDPID),
+        new(SupervisorKeys, "pks", 0x7, 0, Ecx, 31, No),
+        new(FastShortRepeats, "fsrm", 0x7, 0, Edx, 4, No),
+        new(LinearAddressMasking, "lam", 0x7, 1, Eax, 26, No),
+        new(XsaveOpt, "xsaveopt", 0xD, 1, Eax, 0, No, CpuidFeature.XSAVEOPT),
+        new(XsaveC, "xsavec", 0xD, 1, Eax, 1, No, CpuidFeature.XSAVEC),
+        new(Xgetbv1, "xgetbv1", 0xD, 1, Eax, 2, No),
+        new(XsaveS, "xsaves", 0xD, 1, Eax, 3, No, CpuidFeature.XSAVES),
+        new(LahfLong, "lahf_lm", 0x80000001, 0, Ecx, 0, Yes),
+        new(LegacyThreads, "cmp_legacy", 0x80000001, 0, Ecx, 1, No),
+        new(Svm, "svm", 0x80000001, 0, Ecx, 2, No, CpuidFeature.SVM),
+        new(Cr8Legacy, "cr8_legacy", 0x80000001, 0, Ecx, 4, No),
+        new(Lzcnt, "abm", 0x80000001, 0, Ecx, 5, No, CpuidFeature.LZCNT),
+        new(Sse4a, "sse4a", 0x80000001, 0, Ecx, 6, No, CpuidFeature.SSE4A),
+        new(MisalignedSse, "misalignsse", 0x80000001, 0, Ecx, 7, No),
+        new(Prefetchw, "3dnowprefetch", 0x80000001, 0, Ecx, 8, No, CpuidFeature.PREFETCHW),
+        new(TopologyExtensions, "topoext", 0x80000001, 0, Ecx, 22, No),
+        new(Syscall, "syscall", 0x80000001, 0, Edx, 11, Yes, CpuidFeature.SYSCALL),
+        new(Nx, "nx", 0x80000001, 0, Edx, 20, Yes),
+        new(MmxExtensions, "mmxext", 0x80000001, 0, Edx, 22, No),
+        new(FastFxsr, "fxsr_opt", 0x80000001, 0, Edx, 25, No),
+        new(Pages1G, "pdpe1gb", 0x80000001, 0, Edx, 26, No),
+        new(Rdtscp, "rdtscp", 0x80000001, 0, Edx, 27, Yes, CpuidFeature.RDTSCP),
+        new(LongMode, "lm", 0x80000001, 0, Edx, 29, Yes, CpuidFeature.X64),
+        new(InvariantTsc, "constant_tsc", 0x80000007, 0, Edx, 8, Yes),
+        new(Clzero, "clzero", 0x80000008, 0, Ebx, 0, No, CpuidFeature.CLZERO),
+        new(Wbnoinvd, "wbnoinvd", 0x80000008, 0, Ebx, 9, No, CpuidFeature.WBNOINVD),
+    ];
+
+    /// <summary>What our processor can do.</summary>
+    public static FeatureSet Implemented { get; } = FeatureSet.Of(All.Where(f => f.Implemented).Select(f => f.Feature));
+
+    public static CpuFeatureInfo Info(this CpuFeature feature) => All[(int)feature];
+
+    /// <summary>The feature of that name, or null.</summary>
+    public static CpuFeature? Find(string name) => All.FirstOrDefault(f => f.Name.Equals(name, StringComparison.OrdinalIgnoreCase))?.Feature;
+}
