@@ -23,7 +23,7 @@ internal static unsafe class Operands
     public static void Fill(MachineImage* image, Random random)
     {
         *image = default;
-        FillVector(new Span<byte>(image->Xmm, 256), random);
+        FillVector(new Span<byte>(image->Ymm, 512), random);
         FillVector(new Span<byte>(image->Mm, 64), random);
         for (int i = 0; i < 16; i++)
         {
