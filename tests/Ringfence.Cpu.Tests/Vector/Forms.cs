@@ -41,7 +41,7 @@ internal static class Forms
             bool text = IsText(code.Mnemonic());
             foreach (bool memory in new[] { false, true })
             {
-                int immediates = text ? 128 : Enumerable.Range(0, info.OpCount).Any(i => info.GetOpKind(i) == OpCodeOperandKind.imm8) ? 12 : 1;
+                int immediates = text ? 128 : Enumerable.Range(0, info.OpCount).Any(i => info.GetOpKind(i) == OpCodeOperandKind.imm8) ? 24 : 1;
                 for (int i = 0; i < immediates; i++)
                 {
                     byte immediate = text || i < 8 ? (byte)i : (byte)random.Next(256);
