@@ -10,38 +10,54 @@ internal static class Forms
     public const Register Memory = Register.RSI;
 
     private static readonly CpuidFeature[] Features =
-        [CpuidFeature.MMX, CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.SSE3, CpuidFeature.SSSE3, CpuidFeature.SSE4_1];
-
-    private static readonly Mnemonic[] ElsewhereOrLater =
         [
-            // FISTTP is an x87 instruction; the others are not in x86-64-v1.
-            Mnemonic.Fisttp, Mnemonic.Monitor, Mnemonic.Mwait, Mnemonic.Dpps, Mnemonic.Dppd, Mnemonic.Mpsadbw, Mnemonic.Insertps, Mnemonic.Phminposuw,
+            CpuidFeature.MMX, CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.SSE3, CpuidFeature.SSSE3, CpuidFeature.SSE4_1, CpuidFeature.SSE4_2,
+            CpuidFeature.SSE4A, CpuidFeature.AES, CpuidFeature.PCLMULQDQ, CpuidFeature.SHA, CpuidFeature.GFNI,
         ];
 
-    private static readonly CpuidFeature[] VexFeatures = [CpuidFeature.AVX, CpuidFeature.AVX2, CpuidFeature.FMA, CpuidFeature.F16C];
+    private static readonly CpuidFeature[] VexFeatures =
+        [
+            CpuidFeature.AVX, CpuidFeature.AVX2, CpuidFeature.FMA, CpuidFeature.F16C, CpuidFeature.AES, CpuidFeature.PCLMULQDQ, CpuidFeature.GFNI,
+            CpuidFeature.VAES, CpuidFeature.VPCLMULQDQ,
+        ];
 
-    public static IEnumerable<Instruction> Legacy(Random random) => All(random, static code => code.Encoding() == EncodingKind.Legacy
-        && !ElsewhereOrLater.Contains(code.Mnemonic()) && code.CpuidFeatures().Any(Features.Contains) && !code.CpuidFeatures().Contains(CpuidFeature.FPU));
+    /// <summary>FISTTP is an x87 instruction, CRC32 an integer one, MONITOR and MWAIT are the system's.</summary>
+    private static readonly Mnemonic[] Elsewhere = [Mnemonic.Fisttp, Mnemonic.Crc32, Mnemonic.Monitor, Mnemonic.Mwait];
 
-    public static IEnumerable<Instruction> Vex(Random random) =>
-        All(random, static code => code.Encoding() == EncodingKind.VEX && code.CpuidFeatures().All(VexFeatures.Contains));
+    /// <summary>Every encoding of a vector instruction.</summary>
+    public static IReadOnlyList<Code> Codes { get; } = [.. Enum.GetValues<Code>().Where(IsWanted)];
 
-    private static IEnumerable<Instruction> All(Random random, Func<Code, bool> wanted)
+    /// <summary>PCMPESTRI and its kin, whose every immediate is another instruction.</summary>
+    public static bool IsText(Mnemonic mnemonic) =>
+        mnemonic is >= Mnemonic.Pcmpestri and <= Mnemonic.Pcmpestrm64 or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm
+            or (>= Mnemonic.Vpcmpestri and <= Mnemonic.Vpcmpestrm64) or Mnemonic.Vpcmpistri or Mnemonic.Vpcmpistrm;
+
+    private static bool IsWanted(Code code)
     {
-        foreach (Code code in Enum.GetValues<Code>())
+        OpCodeInfo info = code.ToOpCode();
+        if (info.Encoding == EncodingKind.VEX)
+        {
+            return info.Mode64 && code.CpuidFeatures().All(VexFeatures.Contains);
+        }
+        return info.Mode64 && info.Encoding == EncodingKind.Legacy && !Elsewhere.Contains(code.Mnemonic())
+            && code.CpuidFeatures().Any(Features.Contains) && !code.CpuidFeatures().Contains(CpuidFeature.FPU);
+    }
+
+    /// <summary>All forms of <paramref name="codes"/>.</summary>
+    public static IEnumerable<Instruction> Of(IEnumerable<Code> codes, Random random)
+    {
+        foreach (Code code in codes)
         {
             OpCodeInfo info = code.ToOpCode();
-            if (!info.Mode64 || !wanted(code))
-            {
-                continue;
-            }
+            bool text = IsText(code.Mnemonic()) && info.Encoding == EncodingKind.Legacy;
+            bool compares = code.Mnemonic() is Mnemonic.Vcmpps or Mnemonic.Vcmppd or Mnemonic.Vcmpss or Mnemonic.Vcmpsd;
             foreach (bool memory in new[] { false, true })
             {
-                int immediates = !Enumerable.Range(0, info.OpCount).Any(i => info.GetOpKind(i) == OpCodeOperandKind.imm8) ? 1
-                    : code.Mnemonic() is Mnemonic.Vcmpps or Mnemonic.Vcmppd or Mnemonic.Vcmpss or Mnemonic.Vcmpsd ? 34 : 12;
+                int immediates = text ? 128 : compares ? 36
+                    : Enumerable.Range(0, info.OpCount).Any(i => info.GetOpKind(i) == OpCodeOperandKind.imm8) ? 24 : 1;
                 for (int i = 0; i < immediates; i++)
                 {
-                    byte immediate = i < immediates - 4 ? (byte)i : (byte)random.Next(256);
+                    byte immediate = text || i < (compares ? 32 : 8) ? (byte)i : (byte)random.Next(256);
                     if (Make(code, info, memory, immediate, random) is { } instruction)
                     {
                         yield return instruction;
@@ -75,6 +91,12 @@ internal static class Forms
             }
             else if (kind is OpCodeOperandKind.imm8)
             {
+                if (info.GetOpKind(i - 1) is OpCodeOperandKind.imm8)
+                {
+                    instruction.SetOpKind(i, OpKind.Immediate8_2nd);
+                    instruction.Immediate8_2nd = (byte)random.Next(256);
+                    continue;
+                }
                 instruction.SetOpKind(i, OpKind.Immediate8);
                 instruction.Immediate8 = immediate;
             }

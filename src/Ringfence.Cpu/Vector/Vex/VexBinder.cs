@@ -12,7 +12,8 @@ internal static unsafe partial class VexBinder
     public static bool Bind(in Instruction instruction, Op* op)
     {
         var site = new VexSite(in instruction, op);
-        return BindMove(site) || BindElements(site) || BindInteger(site) || BindFloat(site) || BindConversion(site) || BindFused(site);
+        return BindMove(site) || BindElements(site) || BindInteger(site) || BindFloat(site) || BindConversion(site) || BindFused(site)
+            || BindExtension(site);
     }
 
     /// <summary>Touches memory by elements chosen by a mask or at addresses of their own, and checks each for itself.</summary>
