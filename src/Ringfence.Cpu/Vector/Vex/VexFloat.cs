@@ -78,7 +78,7 @@ internal readonly unsafe struct PackedFloat<TOp, T, TWidth> : IVexInstruction
         s, (T*)VectorHandlers.Destination(s, o), (T*)((byte*)s + o->First), (T*)s->Scratch, TWidth.Bytes / sizeof(T)));
 }
 
-/// <summary>VADDSUBPS, VADDSUBPD.</summary>
+/// <summary>VADDSUBPS, VADDSUBPD: always the long way, being rare.</summary>
 internal readonly unsafe struct AlternatingFloat<T, TWidth> : IVexInstruction
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
     where TWidth : struct, IVectorWidth

@@ -24,7 +24,7 @@ internal readonly struct Bits256 : IVectorWidth
 
 /// <summary>
 /// What a VEX instruction does once its operands are at hand. They are given by address: registers where they live, memory operands in guest
-/// memory itself. What is in memory may change meanwhile, so it is read once.
+/// memory itself. What is in memory may change meanwhile: a long way reads it again, and decides by what it then finds.
 /// </summary>
 internal unsafe interface IVexInstruction
 {
