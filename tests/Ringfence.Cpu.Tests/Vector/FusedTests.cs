@@ -48,6 +48,17 @@ public sealed class FusedTests
         }
     }
 
+    /// <summary>Infinity times zero is invalid unless the addend is a quiet NaN, which is then the result; invalid hides denormal operands.</summary>
+    [Theory]
+    [InlineData(0x7FF0_0000_0000_0000, 0, 0x7FF8_0000_0000_0123, 0x7FF8_0000_0000_0123, 0)]
+    [InlineData(0, 0x7FF0_0000_0000_0000, 0x7FF0_0000_0000_0123, 0x7FF8_0000_0000_0123, 1)]
+    [InlineData(0x7FF0_0000_0000_0000, 0, 1, 0xFFF8_0000_0000_0000, 1)]
+    [InlineData(0x7FF0_0000_0000_0000, 1, 0x3FF0_0000_0000_0000, 0x7FF0_0000_0000_0000, 2)]
+    [InlineData(0x7FF0_0000_0000_0000, 1, 0xFFF0_0000_0000_0000, 0xFFF8_0000_0000_0000, 1)]
+    [InlineData(0x7FF8_0000_0000_0123, 1, 0x3FF0_0000_0000_0000, 0x7FF8_0000_0000_0123, 0)]
+    public void SpecialOperandsAreAsOnProcessors(ulong x, ulong y, ulong z, ulong result, uint flags) =>
+        Assert.Equal((result, flags), Fused<double>(x, y, z, Nearest));
+
     /// <summary>Rounded down and rounded up are the same number if nothing was lost, and neighbours with the precision flag set if something was.</summary>
     private static void CheckDirections<T>(ulong x, ulong y, ulong z)
         where T : unmanaged
