@@ -66,12 +66,22 @@ internal static unsafe class FloatArithmetic
         where TOp : struct, IFloatOp
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
-        if (Mxcsr.IsQuick(status.Control) && IsOrdinaryOrZero(a) && IsOrdinaryOrZero(b))
+        if (Mxcsr.IsNearlyQuick(status.Control) && IsOrdinaryOrZero(a) && IsOrdinaryOrZero(b))
         {
             T r = TOp.Do(a, b);
-            if (IsOrdinary(r) || (r == T.Zero && TOp.ZeroIsExact(a, b)))
+            if (r == T.Zero && TOp.ZeroIsExact(a, b))
             {
                 return r;
+            }
+            if (IsOrdinary(r))
+            {
+                // Exact arithmetic may go on for ever without setting the flag that would make it quick.
+                Exactness exactness = Mxcsr.IsQuick(status.Control) ? Exactness.Exact : TOp.Judge(a, b, r);
+                if (exactness != Exactness.Unknown)
+                {
+                    status.Raised |= exactness == Exactness.Rounded ? Mxcsr.Precision : 0;
+                    return r;
+                }
             }
         }
         return Lane<T>(TOp.Soft<T>(Bits.Of(a), Bits.Of(b), ref status));

@@ -30,6 +30,10 @@ internal static class Mxcsr
     /// normal numbers with a normal result changes nothing but its destination, and the host's arithmetic is the guest's.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool IsQuick(uint mxcsr) => (mxcsr & Quick) == QuickValue;
+
+    /// <summary>The same, but for the precision flag: it is still to be found out whether a result is exact.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool IsNearlyQuick(uint mxcsr) => ((mxcsr | Precision) & Quick) == QuickValue;
 }
 
 /// <summary>How numbers are rounded: MXCSR.RC.</summary>
