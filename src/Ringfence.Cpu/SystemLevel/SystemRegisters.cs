@@ -1,4 +1,5 @@
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.X87;
 
@@ -7,12 +8,12 @@ namespace Ringfence.Cpu.SystemLevel;
 /// <summary>Control registers and model-specific registers. False: #GP(0) is recorded, nothing changed.</summary>
 internal sealed unsafe class SystemRegisters(Processor processor)
 {
-    private const ulong Cr4Implemented = ControlBits.TimeStampDisable | ControlBits.DebugExtensions | ControlBits.PageSizeExtensions | ControlBits.Pae
-        | ControlBits.MachineCheck | ControlBits.PageGlobal | ControlBits.PerformanceCounters | ControlBits.OsFxsr | ControlBits.OsXmmExceptions;
     private const ulong EferImplemented = ControlBits.SyscallEnable | ControlBits.LongModeEnable | ControlBits.NxEnable;
 
     private readonly CpuState* _s = processor.State;
     private readonly Dictionary<uint, ulong> _plain = [];
+    /// <summary>The bits of CR4 that may be set: those whose feature the model has (SDM 3A 2.5).</summary>
+    private readonly ulong _cr4Allowed = Cr4Allowed(processor.Model);
 
     /// <summary>MSRs that hold what is written and do nothing else: MTRRs, and AMD's and Intel's configuration that systems read and write blindly.</summary>
     private static bool IsPlain(uint msr) => msr is (>= 0x200 and <= 0x20F) or 0x250 or 0x258 or 0x259 or (>= 0x268 and <= 0x26F) or 0x2FF
@@ -110,7 +111,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
 
     public bool WriteCr4(ulong value)
     {
-        if ((value & ~Cr4Implemented) != 0 || ((value & ControlBits.Pae) == 0 && (_s->Efer & ControlBits.LongModeActive) != 0))
+        if ((value & ~_cr4Allowed) != 0 || ((value & ControlBits.Pae) == 0 && (_s->Efer & ControlBits.LongModeActive) != 0))
         {
             return Refuse();
         }
@@ -190,6 +191,24 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         }
         _plain[msr] = value;
         return true;
+    }
+
+    private static ulong Cr4Allowed(CpuModel model)
+    {
+        ulong allowed = ControlBits.PerformanceCounters;
+        Allow(CpuFeature.Tsc, ControlBits.TimeStampDisable);
+        Allow(CpuFeature.Debugging, ControlBits.DebugExtensions);
+        Allow(CpuFeature.Pse, ControlBits.PageSizeExtensions);
+        Allow(CpuFeature.Pae, ControlBits.Pae);
+        Allow(CpuFeature.MachineCheckException, ControlBits.MachineCheck);
+        Allow(CpuFeature.GlobalPages, ControlBits.PageGlobal);
+        Allow(CpuFeature.Fxsr, ControlBits.OsFxsr);
+        Allow(CpuFeature.Sse, ControlBits.OsXmmExceptions);
+        Allow(CpuFeature.FsGsBase, ControlBits.FsGsBase);
+        Allow(CpuFeature.Xsave, ControlBits.OsXsave);
+        return allowed;
+
+        void Allow(CpuFeature feature, ulong bits) => allowed |= model.Has(feature) ? bits : 0;
     }
 
     private bool WritePat(ulong value)
