@@ -81,6 +81,11 @@ public unsafe struct CpuState
     /// <summary>Added to the clock's cycles to give the guest's time-stamp counter.</summary>
     public ulong TscOffset;
 
+    /// <summary>Rights of protection keys 0 to 15, two bits each, access disable and write disable: for user pages (PKRU), and for
+    /// supervisor pages (IA32_PKRS). SDM 3A 4.6.2.</summary>
+    public uint Pkru;
+    public uint Pkrs;
+
     /// <summary>Iterations of a repeated string instruction held back from RCX while it runs; added to RCX when its block is left.</summary>
     public ulong RepeatRest;
 

@@ -26,6 +26,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         _s->Pat = 0x0007_0406_0007_0406;
         _s->Star = _s->LStar = _s->CStar = _s->SFMask = _s->KernelGsBase = _s->TscAux = 0;
         _s->SysenterCs = _s->SysenterEip = _s->SysenterEsp = 0;
+        _s->Pkru = _s->Pkrs = 0;
         X87Unit.Initialize(&_s->X87);
         _s->Mxcsr = 0x1F80;
         Init();
