@@ -37,7 +37,8 @@ public sealed unsafe class Processor : IDisposable
         Mmu = new Mmu(this, State, memory);
         shared ??= new SharedCode(memory);
         shared.Join(this);
-        CodeRequests = new CodeRequestQueue(this);
+        CodeRequests = new CodeRequestQueue(this, shared.Exclusive);
+        Locked = new LockedAccess(this, memory, shared);
         Blocks = new BlockCache(this, State, memory, shared);
         Apic = new LocalApic(apicId, clock, this, woken);
         Segments = new SegmentLoader(this);
@@ -73,6 +74,8 @@ public sealed unsafe class Processor : IDisposable
     public bool MeasureBus { get; set; }
 
     internal Mmu Mmu { get; }
+
+    internal LockedAccess Locked { get; }
 
     internal BlockCache Blocks { get; }
 

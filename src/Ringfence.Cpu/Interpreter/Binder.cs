@@ -138,7 +138,7 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
     private ushort SegmentSlot(Register segment) =>
         segment is not (Register.FS or Register.GS) && (_mode & CodeMode.Flat) != 0 ? Slots.Zero : Slots.Of(segment);
 
-    private static bool BindInteger(in Instruction i, Op* op)
+    private bool BindInteger(in Instruction i, Op* op)
     {
         int size = Size(in i);
         switch (i.Mnemonic)
@@ -172,12 +172,8 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
             case Mnemonic.Bts: return BindBitTest<BitSet>(in i, op, size);
             case Mnemonic.Btr: return BindBitTest<BitReset>(in i, op, size);
             case Mnemonic.Btc: return BindBitTest<BitComplement>(in i, op, size);
-            case Mnemonic.Bsf or Mnemonic.Tzcnt:
-                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanForward<MemoryValue>>(size) : Pick.Width<ScanForward<SecondRegister>>(size);
-                return true;
-            case Mnemonic.Bsr or Mnemonic.Lzcnt:
-                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanReverse<MemoryValue>>(size) : Pick.Width<ScanReverse<SecondRegister>>(size);
-                return true;
+            case Mnemonic.Bsf: return BindScanForward(in i, op, size);
+            case Mnemonic.Bsr: return BindScanReverse(in i, op, size);
             case Mnemonic.Popcnt:
                 op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<CountOnes<MemoryValue>>(size) : Pick.Width<CountOnes<SecondRegister>>(size);
                 return true;
@@ -202,12 +198,13 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
             case Mnemonic.Cqo: op->Handler = &MultiplyDivide.SignToData<ulong>; return true;
             case Mnemonic.Xadd: op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<XaddM>(size) : Pick.Width<XaddR>(size); return true;
             case Mnemonic.Cmpxchg: op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<CmpxchgM>(size) : Pick.Width<CmpxchgR>(size); return true;
+            case Mnemonic.Cmpxchg16b: op->Handler = &WideCompare.Cmpxchg16B; return true;
             case Mnemonic.Cmpxchg8b: op->Handler = &MultiplyDivide.Cmpxchg8B; return true;
         }
         ConditionCode condition = i.ConditionCode;
         if (condition == ConditionCode.None)
         {
-            return false;
+            return BindBitManipulation(in i, op, size);
         }
         return (i.IsSetcc() && BindSetcc(in i, op, condition)) || (IsCmov(i.Mnemonic) && BindCmov(in i, op, condition, size));
     }
@@ -335,6 +332,18 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
         op->Handler = i.Op0Kind == OpKind.Register
             ? register ? Pick.Width<TestBitR<TChange, SecondRegister>>(size) : Pick.Width<TestBitR<TChange, ImmediateOperand>>(size)
             : register ? Pick.Width<TestBitM<TChange, SecondRegister>>(size) : Pick.Width<TestBitM<TChange, ImmediateOperand>>(size);
+        return true;
+    }
+
+    private static bool BindScanForward(in Instruction i, Op* op, int size)
+    {
+        op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanForward<MemoryValue>>(size) : Pick.Width<ScanForward<SecondRegister>>(size);
+        return true;
+    }
+
+    private static bool BindScanReverse(in Instruction i, Op* op, int size)
+    {
+        op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanReverse<MemoryValue>>(size) : Pick.Width<ScanReverse<SecondRegister>>(size);
         return true;
     }
 

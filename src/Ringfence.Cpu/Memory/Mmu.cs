@@ -93,20 +93,6 @@ internal sealed unsafe class Mmu : IDisposable
         return true;
     }
 
-    /// <summary>The host address of an operand in RAM that is to be changed atomically. Null: a fault, which is recorded, or not wholly in one page of RAM.
-    /// If the page holds decoded code, <see cref="CpuState.CodeTouched"/> says where.</summary>
-    public byte* Locate(ulong linear, int size)
-    {
-        if ((linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !Canonical(linear) || !Translate(linear, AccessKind.Write, out ulong physical)
-            || _processor.IsApicPage(physical))
-        {
-            return null;
-        }
-        byte* host = _memory.Pointer(physical, (ulong)size);
-        _s->CodeTouched = host != null && _processor.Blocks.HasCode(physical) ? physical : 0;
-        return host;
-    }
-
     /// <summary>Translates for the present privilege, fills the TLB, or records the fault.</summary>
     public bool Translate(ulong linear, AccessKind kind, out ulong physical)
     {
@@ -213,7 +199,7 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool Canonical(ulong linear) => (long)(linear << 16) >> 16 == (long)linear || _s->LinearMask != ulong.MaxValue;
+    internal bool Canonical(ulong linear) => (long)(linear << 16) >> 16 == (long)linear || _s->LinearMask != ulong.MaxValue;
 
     private bool AccessSystem(ulong linear, int size, AccessKind kind, byte* data)
     {

@@ -96,8 +96,8 @@ public unsafe struct CpuState
     /// <summary>Where slow paths leave what they read, so that fast paths take no address of a local (that would forbid tail calls).</summary>
     public fixed byte Scratch[64];
 
-    /// <summary>Physical address of decoded code that <see cref="GuestAccess.ModifyAtomic"/> gave write access to, or 0.</summary>
-    public ulong CodeTouched;
+    /// <summary>Not 0 between <see cref="GuestAccess.ModifyAtomic"/> and <see cref="GuestAccess.Settle"/> if the latter has work to do.</summary>
+    public ulong Unsettled;
 
     /// <summary>A GCHandle to the <see cref="Processor"/> that owns this state.</summary>
     public nint Owner;
