@@ -38,6 +38,7 @@ public sealed unsafe class Processor : IDisposable
         shared ??= new SharedCode(memory);
         shared.Join(this);
         CodeRequests = new CodeRequestQueue(this, shared.Exclusive);
+        Monitor = new MonitoredLine(this, memory);
         Locked = new LockedAccess(this, memory, shared);
         Blocks = new BlockCache(this, State, memory, shared);
         Apic = new LocalApic(apicId, clock, this, woken);
@@ -76,6 +77,8 @@ public sealed unsafe class Processor : IDisposable
     internal Mmu Mmu { get; }
 
     internal LockedAccess Locked { get; }
+
+    internal MonitoredLine Monitor { get; }
 
     internal BlockCache Blocks { get; }
 
@@ -157,7 +160,10 @@ public sealed unsafe class Processor : IDisposable
 
     /// <summary>Whether a halted processor has a reason to go on.</summary>
     public bool HasWakeEvent =>
-        (State->Attention & (Attentions.Exit | Attentions.Nmi)) != 0 || (InterruptsEnabled && Apic.HasInterrupt);
+        (State->Attention & (Attentions.Exit | Attentions.Nmi)) != 0 || ((InterruptsEnabled || Monitor.EndsOnMasked) && Apic.HasInterrupt);
+
+    /// <summary>After <see cref="RunResult.Waiting"/>: whether a store has ended the wait. To be asked now and then.</summary>
+    public bool MonitoredLineChanged => Monitor.HasChanged;
 
     /// <summary>Whether interrupts can ever end a halt: if not, only NMI, INIT or reset do.</summary>
     public bool InterruptsEnabled => (State->SystemFlags & Flags.Interrupt) != 0;
@@ -165,6 +171,7 @@ public sealed unsafe class Processor : IDisposable
     /// <summary>Runs guest code until someone asks for an exit, the guest halts or shuts down.</summary>
     public RunResult Run()
     {
+        Monitor.End();
         CodeRequests.EnterGuest();
         RunResult result = RunGuest();
         CodeRequests.LeaveGuest();
@@ -240,6 +247,11 @@ public sealed unsafe class Processor : IDisposable
                 {
                     Count(ExitKind.Halt, 0, 0);
                     return RunResult.Halted;
+                }
+                if (happened == ExitEvent.Wait && !Delivery.TrapPending)
+                {
+                    Count(ExitKind.Halt, 0, 0);
+                    return RunResult.Waiting;
                 }
                 if (happened == ExitEvent.Shutdown || s->Event == ExitEvent.Shutdown)
                 {

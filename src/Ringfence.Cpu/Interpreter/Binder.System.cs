@@ -10,7 +10,7 @@ internal sealed unsafe partial class Binder
     private bool BindSystem(in Instruction i, Op* op, out bool ends)
     {
         ends = false;
-        if (BindFlags(in i, op) || BindSegments(in i, op, ref ends) || BindFar(in i, op, ref ends))
+        if (BindFlags(in i, op) || BindSegments(in i, op, ref ends) || BindFar(in i, op, ref ends) || BindState(in i, op, ref ends))
         {
             return true;
         }
@@ -19,7 +19,6 @@ internal sealed unsafe partial class Binder
         {
             case Mnemonic.Nop or Mnemonic.Pause or Mnemonic.Endbr32 or Mnemonic.Endbr64 or Mnemonic.Prefetchw or Mnemonic.Prefetch
                 or Mnemonic.Reservednop: op->Handler = &SystemInstructions.Nop; return true;
-            case Mnemonic.Clflush: op->Handler = &SystemInstructions.Nop; return true;
             case Mnemonic.Ud2 or Mnemonic.Ud0 or Mnemonic.Ud1: op->Handler = &SystemInstructions.InvalidOpcode; ends = true; return true;
             case Mnemonic.Cpuid: op->Handler = &SystemInstructions.Cpuid; return true;
             case Mnemonic.Rdtsc: op->Handler = &SystemInstructions.Rdtsc; return true;

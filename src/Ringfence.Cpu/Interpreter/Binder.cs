@@ -484,5 +484,9 @@ internal static class InstructionKinds
         return false;
     }
 
+    /// <summary>The segment of an operand at rAX that the instruction does not name: MONITOR, CLZERO.</summary>
+    public static Register AccumulatorSegment(this in Instruction instruction) =>
+        instruction.HasSegmentPrefix ? instruction.SegmentPrefix : Register.DS;
+
     public static bool IsSetcc(this in Instruction instruction) => instruction.Mnemonic is >= Mnemonic.Seta and <= Mnemonic.Sets;
 }

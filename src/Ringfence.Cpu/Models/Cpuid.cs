@@ -26,6 +26,9 @@ internal static class Cpuid
             case 1:
                 uint osxsave = (context.Cr4 & State.ControlBits.OsXsave) != 0 ? 1u << 27 : 0;
                 return (model.Signature, (context.ApicId << 24) | (1 << 16) | (8 << 8), Bits(model, 1, 0, Ecx) | osxsave, Bits(model, 1, 0, Edx));
+            case 5 when model.Has(CpuFeature.MonitorWait):
+                // One line; interrupts may end MWAIT though they are masked. No C-states beyond HLT: systems that have the choice take HLT.
+                return (64, 64, 3, 0);
             case 0x4000_0000:
                 return (HighestHypervisor, Ascii("RingfenceVMM", 0), Ascii("RingfenceVMM", 4), Ascii("RingfenceVMM", 8));
             case 0x4000_0010:

@@ -162,6 +162,8 @@ public enum ExitEvent : uint
     Fault,
     /// <summary>HLT was executed; RIP is past it.</summary>
     Halt,
+    /// <summary>MWAIT was executed; RIP is past it.</summary>
+    Wait,
     /// <summary>The instruction at RIP is to be run alone, decoded anew.</summary>
     Step,
     /// <summary>The code at RIP has changed since it was decoded: what the jump cache has of it is worth nothing.</summary>
