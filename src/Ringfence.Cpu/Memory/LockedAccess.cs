@@ -39,13 +39,10 @@ internal sealed unsafe class LockedAccess(Processor processor, GuestMemory memor
             return (byte*)(linear + entry->Addend);
         }
         int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
-        ulong last = (linear + (ulong)size - 1) & _s->LinearMask;
-        if (!processor.Mmu.Canonical(linear) || !processor.Mmu.Canonical(last) || !TryFind(linear, first, out _first))
-        {
-            return null;
-        }
         _second = default;
-        if (first != size && !TryFind((linear + (ulong)first) & _s->LinearMask, size - first, out _second))
+        // The first page does not get dirty if the second faults.
+        if ((first != size && (!processor.Mmu.ProbeData(linear, AccessKind.Write)
+            || !TryFind((linear + (ulong)first) & _s->LinearMask, size - first, out _second))) || !TryFind(linear, first, out _first))
         {
             return null;
         }
@@ -88,7 +85,7 @@ internal sealed unsafe class LockedAccess(Processor processor, GuestMemory memor
     private bool TryFind(ulong linear, int size, out Part part)
     {
         part = default;
-        if (!processor.Mmu.Translate(linear, AccessKind.Write, out ulong physical) || processor.IsApicPage(physical))
+        if (!processor.Mmu.TranslateData(linear, AccessKind.Write, out ulong physical) || processor.IsApicPage(physical))
         {
             return false;
         }

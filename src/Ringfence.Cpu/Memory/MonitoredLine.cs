@@ -1,4 +1,3 @@
-using Ringfence.Cpu.State;
 using Ringfence.Host;
 
 namespace Ringfence.Cpu.Memory;
@@ -23,7 +22,7 @@ internal sealed unsafe class MonitoredLine(Processor processor, GuestMemory memo
     /// <summary>False: a fault, which is recorded. What is not RAM is not monitored.</summary>
     public bool Arm(ulong linear)
     {
-        if (!processor.Mmu.Translate(linear, AccessKind.Read, out ulong physical))
+        if (!processor.Mmu.TranslateData(linear, AccessKind.Read, out ulong physical))
         {
             return false;
         }
