@@ -9,6 +9,13 @@ namespace Ringfence.Cli;
 /// The one place that knows concrete engines.</summary>
 internal static class RunCommand
 {
+    /// <summary>`ringfence cpu`: the models of the engine that would run a guest.</summary>
+    public static int ShowCpus(CpuOptions options, TextWriter output)
+    {
+        CpuCommand.Run(options, new SoftwareEngine(), output);
+        return ExitCode.Ended;
+    }
+
     /// <returns>The exit code. What there is to say is on <paramref name="error"/>, after the terminal has been restored.</returns>
     public static int Run(RunOptions options, TextWriter error)
     {
@@ -26,6 +33,10 @@ internal static class RunCommand
         catch (MachineSpecException e)
         {
             throw new UsageException(e.Message);
+        }
+        catch (CpuModelException e)
+        {
+            throw new UsageException($"--cpu: {e.Message}");
         }
         catch (Exception e) when (e is GuestLoadException or InsufficientMemoryException or HostFileException)
         {

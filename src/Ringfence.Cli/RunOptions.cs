@@ -27,6 +27,7 @@ internal sealed record RunOptions
     /// <summary>Bytes.</summary>
     public ulong Memory { get; init; } = DefaultMemory;
     public int Cpus { get; init; } = 1;
+    /// <summary>The engine checks it.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
     public string Engine { get; init; } = EngineNames.Auto;
     public SerialKind Serial { get; init; } = SerialKind.Stdio;
@@ -51,7 +52,7 @@ internal sealed record RunOptions
             Append = raw.Append ?? "",
             Memory = raw.Memory is null ? DefaultMemory : ParseMemory(raw.Memory),
             Cpus = raw.Cpus is null ? 1 : ParseCpus(raw.Cpus),
-            Cpu = raw.Cpu is null ? CpuModelNames.Max : OneOf("--cpu", "model", raw.Cpu, CpuModelNames.All),
+            Cpu = raw.Cpu ?? CpuModelNames.Max,
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
             Serial = serial,
             SerialFile = serialFile,

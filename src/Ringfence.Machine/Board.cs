@@ -52,6 +52,7 @@ internal sealed class Board : IVcpuBus, IDisposable
         _ports.Add(BoardLayout.Com1Port, Uart16550.PortCount, Serial);
         _ports.Add(BoardLayout.Pm1aEventPort, AcpiPm.PortCount, _pm);
         _ports.Add(0x8900, 1, shutdown);
+        _ports.Add(0xCF8, 8, new EmptyPorts());
         _ports.AddByteOverlay(BoardLayout.ResetPort, reset);
         _memory.Add(BoardLayout.IoApicBase, IoApic.Length, _ioApic);
         if (spec.DebugExitPort is { } port)

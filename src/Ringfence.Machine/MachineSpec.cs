@@ -19,7 +19,7 @@ public sealed record MachineSpec
 
     public int Cpus { get; init; } = 1;
 
-    /// <summary>CPU model; see <see cref="CpuModelNames"/>.</summary>
+    /// <summary>CPU model, and features added or taken away: MODEL[,+F|,-F]...; see <see cref="IEngine.CpuModels"/>.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
 
     /// <summary>A write of V to this port ends the machine with code (V &lt;&lt; 1) | 1, as QEMU's isa-debug-exit does. It and the

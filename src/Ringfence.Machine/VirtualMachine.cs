@@ -65,6 +65,7 @@ public sealed class VirtualMachine : IDisposable
     /// <summary>Loads the guest and makes the machine, ready to run.</summary>
     /// <exception cref="GuestLoadException">The guest cannot be loaded: one line that names the file and the reason.</exception>
     /// <exception cref="MachineSpecException">The board cannot be as it is asked for.</exception>
+    /// <exception cref="CpuModelException">The engine has no such processor.</exception>
     /// <exception cref="ArgumentException">The engine cannot make such a machine.</exception>
     /// <exception cref="InsufficientMemoryException">The host has not so much memory.</exception>
     public static VirtualMachine Create(MachineSpec spec, IEngine engine) => new(spec, engine);

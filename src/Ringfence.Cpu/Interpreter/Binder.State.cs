@@ -30,9 +30,28 @@ internal sealed unsafe partial class Binder
                 SetAccumulatorAddress(in i, op, i.Code switch { Code.Monitorw => 2, Code.Monitord => 4, _ => 8 });
                 op->Handler = &StateInstructions.Monitor;
                 return true;
+            case Mnemonic.Xgetbv: op->Handler = &ExtendedState.Xgetbv; return true;
+            case Mnemonic.Xsetbv: op->Handler = &ExtendedState.Xsetbv; ends = true; return true;
+            case Mnemonic.Xsave or Mnemonic.Xsave64: return BindExtended(op, &ExtendedState.Save, 0, i.Mnemonic == Mnemonic.Xsave64);
+            case Mnemonic.Xsaveopt or Mnemonic.Xsaveopt64:
+                return BindExtended(op, &ExtendedState.Save, ExtendedState.Optimizes, i.Mnemonic == Mnemonic.Xsaveopt64);
+            case Mnemonic.Xsavec or Mnemonic.Xsavec64:
+                return BindExtended(op, &ExtendedState.Save, ExtendedState.Compacts, i.Mnemonic == Mnemonic.Xsavec64);
+            case Mnemonic.Xsaves or Mnemonic.Xsaves64:
+                return BindExtended(op, &ExtendedState.Save, ExtendedState.Compacts | ExtendedState.IsSupervisor, i.Mnemonic == Mnemonic.Xsaves64);
+            case Mnemonic.Xrstor or Mnemonic.Xrstor64: return BindExtended(op, &ExtendedState.Restore, 0, i.Mnemonic == Mnemonic.Xrstor64);
+            case Mnemonic.Xrstors or Mnemonic.Xrstors64:
+                return BindExtended(op, &ExtendedState.Restore, ExtendedState.IsSupervisor, i.Mnemonic == Mnemonic.Xrstors64);
             case Mnemonic.Mwait: op->Handler = &StateInstructions.Mwait; ends = true; return true;
         }
         return false;
+    }
+
+    private static bool BindExtended(Op* op, delegate*<CpuState*, Op*, Op*> handler, byte how, bool wide)
+    {
+        op->Extra = (byte)(how | (wide ? ExtendedState.IsWide : 0));
+        op->Handler = handler;
+        return true;
     }
 
     /// <summary>A memory operand whose address is rAX, in DS unless a prefix says otherwise.</summary>

@@ -20,6 +20,9 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
     /// <summary>What was bound last raises #UD or #NM, whatever its operands.</summary>
     public bool Refused { get; private set; }
 
+    /// <summary>What was bound last is an x87 instruction.</summary>
+    public bool IsX87 { get; private set; }
+
     private bool Is64 => (_mode & CodeMode.BitsMask) == CodeMode.Bits64;
 
     /// <summary>Fills <paramref name="op"/>, whose place in the block is set already. True if nothing can follow it in its block.</summary>
@@ -28,6 +31,7 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
         _mode = _s->Mode;
         _blockRip = blockRip;
         Refused = false;
+        IsX87 = false;
         op->Base = op->Index = op->Segment = Slots.Zero;
         op->AddressMask = ulong.MaxValue;
         if (instruction.IsInvalid)
@@ -431,6 +435,7 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
         if (X87.X87Binder.Bind(in instruction, _mode, op))
         {
             ends = false;
+            IsX87 = true;
             Refused = (_mode & CodeMode.NoX87) != 0;
             return true;
         }

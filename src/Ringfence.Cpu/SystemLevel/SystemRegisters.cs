@@ -164,6 +164,29 @@ internal sealed unsafe class SystemRegisters(Processor processor)
     }
 
     /// <summary>WRPKRU and XRSTOR: the rights of protection keys for user pages.</summary>
+    /// <summary>XSETBV's checks and effect (SDM 2 XSETBV).</summary>
+    public bool WriteXcr0(ulong value)
+    {
+        bool avxWithoutSse = (value & ExtendedStateLayout.Avx) != 0 && (value & ExtendedStateLayout.Sse) == 0;
+        if ((value & ~new ExtendedStateLayout(processor.Model).User) != 0 || (value & ExtendedStateLayout.X87) == 0 || avxWithoutSse)
+        {
+            return Refuse();
+        }
+        _s->Xcr0 = value;
+        processor.ModeChanged();
+        return true;
+    }
+
+    private bool WriteXss(ulong value)
+    {
+        if ((value & ~new ExtendedStateLayout(processor.Model).Supervisor) != 0)
+        {
+            return Refuse();
+        }
+        _s->Xss = value;
+        return true;
+    }
+
     public void WritePkru(uint value)
     {
         uint changed = value ^ _s->Pkru;
@@ -198,6 +221,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0x277: value = _s->Pat; return true;
             case 0x6E0: value = processor.Apic.TscDeadline; return true;
             case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): value = _s->Pkrs; return true;
+            case 0xDA0 when processor.Model.Has(CpuFeature.XsaveS): value = _s->Xss; return true;
             case 0xC000_0080: value = _s->Efer; return true;
             case 0xC000_0081: value = _s->Star; return true;
             case 0xC000_0082: value = _s->LStar; return true;
@@ -233,6 +257,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0x277: return WritePat(value);
             case 0x6E0: processor.Apic.TscDeadline = value; return true;
             case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): return WritePkrs(value);
+            case 0xDA0 when processor.Model.Has(CpuFeature.XsaveS): return WriteXss(value);
             case 0xC000_0080: return WriteEfer(value);
             case 0xC000_0081: _s->Star = value; return true;
             case 0xC000_0082: return SetCanonical(ref _s->LStar, value);
