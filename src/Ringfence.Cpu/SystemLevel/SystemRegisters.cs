@@ -11,6 +11,11 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         | ControlBits.MachineCheck | ControlBits.PageGlobal | ControlBits.PerformanceCounters | ControlBits.OsFxsr | ControlBits.OsXmmExceptions;
     private const ulong EferImplemented = ControlBits.SyscallEnable | ControlBits.LongModeEnable | ControlBits.NxEnable;
 
+    private const uint MiscEnable = 0x1A0;
+    /// <summary>IA32_MISC_ENABLE (SDM 4 table 2-2): fast strings; no branch trace storage, no event-based sampling.</summary>
+    private const ulong MiscEnableDefault = (1 << 0) | (1 << 11) | (1 << 12);
+    private const ulong MiscEnableMonitor = 1 << 18;
+
     private readonly CpuState* _s = processor.State;
     private readonly Dictionary<uint, ulong> _plain = [];
 
@@ -21,6 +26,12 @@ internal sealed unsafe class SystemRegisters(Processor processor)
     public void Reset()
     {
         _plain.Clear();
+        if (processor.Model.IsIntel)
+        {
+            // Kernels read these before they can survive a fault: the features they turn off, and the platform ID.
+            _plain[MiscEnable] = MiscEnableDefault | (processor.Model.Has(Models.CpuFeature.MonitorWait) ? MiscEnableMonitor : 0);
+            _plain[0x17] = 0;
+        }
         _s->TscOffset = 0;
         _s->Pat = 0x0007_0406_0007_0406;
         _s->Star = _s->LStar = _s->CStar = _s->SFMask = _s->KernelGsBase = _s->TscAux = 0;
@@ -151,7 +162,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0xC000_0103: value = _s->TscAux; return true;
         }
         value = 0;
-        return IsPlain(msr) ? _plain.TryGetValue(msr, out value) || true : Refuse();
+        return _plain.TryGetValue(msr, out value) || IsPlain(msr) || Refuse();
     }
 
     public bool WriteMsr(uint msr, ulong value)
@@ -184,7 +195,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0xC000_0102: return SetCanonical(ref _s->KernelGsBase, value);
             case 0xC000_0103: _s->TscAux = (uint)value; return true;
         }
-        if (!IsPlain(msr))
+        if (!IsPlain(msr) && !_plain.ContainsKey(msr))
         {
             return Refuse();
         }
