@@ -15,6 +15,10 @@ internal sealed unsafe class SystemRegisters(Processor processor)
     /// <summary>IA32_MISC_ENABLE (SDM 4 table 2-2): fast strings; no branch trace storage, no event-based sampling.</summary>
     private const ulong MiscEnableDefault = (1 << 0) | (1 << 11) | (1 << 12);
     private const ulong MiscEnableMonitor = 1 << 18;
+    /// <summary>IA32_ARCH_CAPABILITIES (SDM 4 table 2-2): none of Meltdown, L1TF, SSB, MDS, page-size machine checks, TAA, SBDR, FBSDP, PSDP, BHI,
+    /// PBRSB, GDS, RFDS, ITS. An interpreter runs nothing ahead of time.</summary>
+    private const ulong ArchCapabilities = (1 << 0) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 13) | (1 << 14) | (1 << 15)
+        | (1 << 20) | (1 << 24) | (1 << 26) | (1 << 27) | (1UL << 62);
 
     private readonly CpuState* _s = processor.State;
     private readonly Dictionary<uint, ulong> _plain = [];
@@ -144,6 +148,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0x3B: value = _s->TscOffset; return true;
             // MTRR capabilities: 8 variable ranges, fixed ranges, write-combining.
             case 0xFE: value = 0x508; return true;
+            case 0x10A when processor.Model.Has(Models.CpuFeature.ArchCapabilities): value = ArchCapabilities; return true;
             case 0x174: value = _s->SysenterCs; return true;
             case 0x175: value = _s->SysenterEsp; return true;
             case 0x176: value = _s->SysenterEip; return true;

@@ -130,6 +130,21 @@ public sealed unsafe class CpuModelTests
         Assert.Equal(vector < 0 ? 1UL : 0, guest.State->Gpr[0] & 1);
     }
 
+    /// <summary>SDM 4 table 2-2: IA32_ARCH_CAPABILITIES is read-only, and there when CPUID says so.</summary>
+    [Theory]
+    [InlineData("Haswell", 0x32, -1)]
+    [InlineData("Haswell", 0x30, 13)]
+    [InlineData("Haswell,-arch_capabilities", 0x32, 13)]
+    [InlineData("x86-64-v1", 0x32, 13)]
+    public void KernelsLearnWhatTheyNeedNotMitigate(string model, byte instruction, int vector)
+    {
+        const int NoMeltdown = 1;
+        using var guest = new Guest(GuestMode.Long, CpuModel.Parse(model));
+        guest.State->Gpr[1] = 0x10A;
+        Assert.Equal(vector, guest.Run(0x0F, instruction).Vector);
+        Assert.Equal(vector < 0 ? 1UL : 0, guest.State->Gpr[0] & NoMeltdown);
+    }
+
     private static (uint Type, uint Level, uint Size) Describe((uint A, uint B, uint C, uint D) cache) =>
         (cache.A & 0x1F, (cache.A >> 5) & 7, ((cache.B >> 22) + 1) * ((cache.B & 0xFFF) + 1) * (cache.C + 1) * (cache.A == 0 ? 64u : 1));
 
