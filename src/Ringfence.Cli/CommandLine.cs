@@ -19,6 +19,7 @@ internal sealed class CommandLine
     private readonly Option<string?> _cpu = Text("--cpu", "MODEL[,+F|,-F]...", "Processor model ('ringfence cpu list' names them), and features to add or take away [default: max]");
     private readonly Option<string?> _engine = Text("--engine", "NAME", $"Execution engine: {string.Join(", ", EngineNames.All)} [default: auto]");
     private readonly Option<string?> _serial = Text("--serial", "WHERE", "First serial line: stdio, file:F or none [default: stdio]");
+    private readonly Option<string?> _screen = Text("--screen", "KIND", "Display: text (a VGA in text mode, printed at the end) or none [default: none]");
     private readonly Option<string?> _timeout = Text("--timeout", "TIME", "End the guest after this time (60s, 2m, 500ms) with exit code 124");
     private readonly Option<bool> _stats = new("--stats") { Description = "Print statistics on standard error at the end" };
     private readonly Option<string?> _trace = Text("--trace", "exits[:F]", "A line for each exit to the VMM, on standard error or to a file");
@@ -47,7 +48,7 @@ internal sealed class CommandLine
         _showCpus = cpus;
         _runCommand = new Command("run", "Run a guest until it ends")
         {
-            _kernel, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _timeout, _stats, _trace, _debugExit,
+            _kernel, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _screen, _timeout, _stats, _trace, _debugExit,
         };
         _cpuList = new Command("list", "Name the processor models") { _json };
         _cpuShow = new Command("show", "Tell what a processor model is: signature, caches, features advertised and withheld") { _model, _json };
@@ -124,6 +125,7 @@ internal sealed class CommandLine
             Cpu = result.GetValue(_cpu),
             Engine = result.GetValue(_engine),
             Serial = result.GetValue(_serial),
+            Screen = result.GetValue(_screen),
             Timeout = result.GetValue(_timeout),
             Stats = result.GetValue(_stats),
             Trace = result.GetValue(_trace),

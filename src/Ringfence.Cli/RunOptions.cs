@@ -1,5 +1,6 @@
 using Ringfence.Engine;
 using Ringfence.Host;
+using Ringfence.Machine;
 
 namespace Ringfence.Cli;
 
@@ -32,6 +33,7 @@ internal sealed record RunOptions
     public string Engine { get; init; } = EngineNames.Auto;
     public SerialKind Serial { get; init; } = SerialKind.Stdio;
     public string? SerialFile { get; init; }
+    public ScreenKind Screen { get; init; }
     public TimeSpan? Timeout { get; init; }
     public bool Stats { get; init; }
     public bool Trace { get; init; }
@@ -56,6 +58,7 @@ internal sealed record RunOptions
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
             Serial = serial,
             SerialFile = serialFile,
+            Screen = ParseScreen(raw.Screen),
             Timeout = raw.Timeout is null ? null : ParseTimeout(raw.Timeout),
             Stats = raw.Stats,
             Trace = trace,
@@ -111,6 +114,13 @@ internal sealed record RunOptions
         _ => throw new UsageException($"--serial: '{text}' is none of stdio, file:F, none"),
     };
 
+    private static ScreenKind ParseScreen(string? text) => text switch
+    {
+        null or "none" => ScreenKind.None,
+        "text" => ScreenKind.Text,
+        _ => throw new UsageException($"--screen: '{text}' is neither text nor none"),
+    };
+
     private static (bool On, string? File) ParseTrace(string? text) => text switch
     {
         null => (false, null),
@@ -137,6 +147,7 @@ internal sealed record RawRunOptions
     public string? Cpu { get; init; }
     public string? Engine { get; init; }
     public string? Serial { get; init; }
+    public string? Screen { get; init; }
     public string? Timeout { get; init; }
     public bool Stats { get; init; }
     public string? Trace { get; init; }

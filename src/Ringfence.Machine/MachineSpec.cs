@@ -29,11 +29,22 @@ public sealed record MachineSpec
     /// <summary>Where the first serial line's output goes; null to drop it.</summary>
     public ISerialEndpoint? Serial { get; init; }
 
+    /// <summary>What shows pictures or text, if anything.</summary>
+    public ScreenKind Screen { get; init; }
+
     /// <summary>Told of every exit when not null.</summary>
     public IExitTrace? Trace { get; init; }
 
     /// <summary>Measure the time spent in the VMM.</summary>
     public bool MeasureTime { get; init; }
+}
+
+/// <summary>The board's display.</summary>
+public enum ScreenKind
+{
+    None,
+    /// <summary>A VGA in text mode, 80 by 25: <see cref="VirtualMachine.Screen"/> reads it.</summary>
+    Text,
 }
 
 /// <param name="Path">The file.</param>

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Ringfence.Devices;
+using Ringfence.Devices.Display;
 using Ringfence.Engine;
 using Ringfence.Firmware;
 using Ringfence.Firmware.Monitor;
@@ -59,6 +60,9 @@ public sealed class VirtualMachine : IDisposable
     /// <summary>One line: what was loaded and how it is entered.</summary>
     public string Description { get; }
 
+    /// <summary>What the text screen shows now; null without one. Any thread, until <see cref="Dispose"/>.</summary>
+    public TextScreen? Screen => _board.Screen?.Read();
+
     /// <summary>What was counted. Exact once <see cref="Run"/> has returned.</summary>
     public MachineStatistics Statistics => new(_elapsed.Elapsed, [.. _vm.Vcpus.Select(v => v.Statistics)]);
 
@@ -109,6 +113,7 @@ public sealed class VirtualMachine : IDisposable
         Modules = [.. spec.Initrds.Select(i => new GuestModule(GuestFile.Open(i.Path), i.Arguments))],
         CommandLine = spec.Append,
         Vcpus = spec.Cpus,
+        TextScreen = spec.Screen == ScreenKind.Text,
     };
 
     private static VcpuState ToVcpuState(BootState boot)

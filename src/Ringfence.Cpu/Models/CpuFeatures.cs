@@ -155,7 +155,7 @@ public static class CpuFeatures
         new(SpeculationControl, "spec_ctrl", 0x7, 0, Edx, 26, No),
         new(ThreadPredictors, "intel_stibp", 0x7, 0, Edx, 27, No),
         new(FlushL1D, "flush_l1d", 0x7, 0, Edx, 28, No),
-        new(ArchCapabilities, "arch_capabilities", 0x7, 0, Edx, 29, No),
+        new(ArchCapabilities, "arch_capabilities", 0x7, 0, Edx, 29, Yes),
         new(StoreBypassDisable, "spec_ctrl_ssbd", 0x7, 0, Edx, 31, No),
         new(AvxVnni, "avx_vnni", 0x7, 1, Eax, 4, No),
         new(Avx512Bf16, "avx512_bf16", 0x7, 1, Eax, 5, No),

@@ -16,6 +16,14 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         | ControlBits.Smap | ControlBits.ProtectionKeys | ControlBits.SupervisorKeys | ControlBits.LamSupervisor;
     /// <summary>What makes the processor read PAE's directory pointers again when it changes (SDM 3A 4.4.1).</summary>
     private const ulong Cr4ReloadsPointers = ControlBits.PageSizeExtensions | ControlBits.Pae | ControlBits.PageGlobal | ControlBits.Smep;
+    private const uint MiscEnable = 0x1A0;
+    /// <summary>IA32_MISC_ENABLE (SDM 4 table 2-2): fast strings; no branch trace storage, no event-based sampling.</summary>
+    private const ulong MiscEnableDefault = (1 << 0) | (1 << 11) | (1 << 12);
+    private const ulong MiscEnableMonitor = 1 << 18;
+    /// <summary>IA32_ARCH_CAPABILITIES (SDM 4 table 2-2): none of Meltdown, L1TF, SSB, MDS, page-size machine checks, TAA, SBDR, FBSDP, PSDP, BHI,
+    /// PBRSB, GDS, RFDS, ITS. An interpreter runs nothing ahead of time.</summary>
+    private const ulong ArchCapabilities = (1 << 0) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 13) | (1 << 14) | (1 << 15)
+        | (1 << 20) | (1 << 24) | (1 << 26) | (1 << 27) | (1UL << 62);
 
     private readonly CpuState* _s = processor.State;
     private readonly Dictionary<uint, ulong> _plain = [];
@@ -29,6 +37,12 @@ internal sealed unsafe class SystemRegisters(Processor processor)
     public void Reset()
     {
         _plain.Clear();
+        if (processor.Model.IsIntel)
+        {
+            // Kernels read these before they can survive a fault: the features they turn off, and the platform ID.
+            _plain[MiscEnable] = MiscEnableDefault | (processor.Model.Has(Models.CpuFeature.MonitorWait) ? MiscEnableMonitor : 0);
+            _plain[0x17] = 0;
+        }
         _s->TscOffset = 0;
         _s->Pat = 0x0007_0406_0007_0406;
         _s->Star = _s->LStar = _s->CStar = _s->SFMask = _s->KernelGsBase = _s->TscAux = 0;
@@ -213,6 +227,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0x3B: value = _s->TscOffset; return true;
             // MTRR capabilities: 8 variable ranges, fixed ranges, write-combining.
             case 0xFE: value = 0x508; return true;
+            case 0x10A when processor.Model.Has(Models.CpuFeature.ArchCapabilities): value = ArchCapabilities; return true;
             case 0x174: value = _s->SysenterCs; return true;
             case 0x175: value = _s->SysenterEsp; return true;
             case 0x176: value = _s->SysenterEip; return true;
@@ -233,7 +248,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0xC000_0103: value = _s->TscAux; return true;
         }
         value = 0;
-        return IsPlain(msr) ? _plain.TryGetValue(msr, out value) || true : Refuse();
+        return _plain.TryGetValue(msr, out value) || IsPlain(msr) || Refuse();
     }
 
     public bool WriteMsr(uint msr, ulong value)
@@ -268,7 +283,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0xC000_0102: return SetCanonical(ref _s->KernelGsBase, value);
             case 0xC000_0103: _s->TscAux = (uint)value; return true;
         }
-        if (!IsPlain(msr))
+        if (!IsPlain(msr) && !_plain.ContainsKey(msr))
         {
             return Refuse();
         }

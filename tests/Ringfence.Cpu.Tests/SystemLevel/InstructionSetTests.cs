@@ -86,7 +86,7 @@ public sealed unsafe class InstructionSetTests
         Assert.Equal("AuthenticAMD", Vendor(guest, 0));
         Assert.Equal(0xDUL, guest.State->Gpr[0]);
         Assert.Equal("AuthenticAMD", Vendor(guest, 0x8000_0000));
-        Assert.Equal(0x8000_0008UL, guest.State->Gpr[0]);
+        Assert.Equal(0x8000_001DUL, guest.State->Gpr[0]);
         guest.State->Gpr[0] = 0x8000_1234;
         guest.Run(0x0F, 0xA2);
         Assert.Equal(0UL, guest.State->Gpr[0] | guest.State->Gpr[1] | guest.State->Gpr[2] | guest.State->Gpr[3]);
