@@ -10,6 +10,7 @@ public sealed unsafe class ExtendedStateDifferentialTests
     private const ulong AreaAt = Guest.Data + 0x1000;
     private const ulong AfterAt = Guest.Data + 0x2000;
     private const int Cases = 400;
+    private const int Attempts = 4;
     private const int UsedBytes = 832;
     private const ulong Compacted = 1UL << 63;
 
@@ -68,9 +69,18 @@ public sealed unsafe class ExtendedStateDifferentialTests
                 guest.State->Gpr[7] = BeforeAt;
                 guest.State->Gpr[8] = AfterAt;
                 guest.State->Gpr[9] = mask;
-                host.Run(mask);
                 Assert.Equal(new Outcome(-1, 0, Guest.Code + (ulong)code.Length + 1), guest.Run(code));
-                string? difference = Difference(host.Area, guest, AreaAt) ?? Difference(host.After, guest, AfterAt);
+                // Once more if they differ: if the host's system takes the processor away in between, it may restore SSE state as being in
+                // use when only MXCSR is, which is permitted.
+                byte[] area = new ReadOnlySpan<byte>(host.Area, HostState.AreaBytes).ToArray();
+                string? difference = "";
+                for (int attempt = 0; attempt < Attempts && difference != null; attempt++)
+                {
+                    area.CopyTo(new Span<byte>(host.Area, HostState.AreaBytes));
+                    new Span<byte>(host.After, HostState.AreaBytes).Clear();
+                    host.Run(mask);
+                    difference = Difference(host.Area, guest, AreaAt) ?? Difference(host.After, guest, AfterAt);
+                }
                 if (difference != null)
                 {
                     failures.Add($"mask {mask} wide {wide} before {*(ulong*)(host.Before + 512):x} {difference}");
