@@ -93,6 +93,21 @@ internal sealed unsafe class Mmu : IDisposable
         return true;
     }
 
+    /// <summary>Whether an access might be made, without making it. If not, the fault is recorded.</summary>
+    public bool Check(ulong linear, int size, AccessKind rights)
+    {
+        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        ulong address = LinearAddress.Unmask(_s, linear);
+        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
+        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
+        {
+            MetNonCanonical = true;
+            Exits.Record(_s, Vectors.GeneralProtection);
+            return false;
+        }
+        return Probe(address, rights) && (first == size || Probe(next, rights));
+    }
+
     /// <summary>Translates the address of data for the present privilege, fills the TLB, or records the fault; false for a non-canonical one too, of
     /// which nothing is recorded.</summary>
     public bool TranslateData(ulong linear, AccessKind kind, out ulong physical)

@@ -15,6 +15,9 @@ internal static unsafe class SlowAccess
     public static bool ReadForWrite(CpuState* s, ulong linear, int size) =>
         Processor.Of(s).Mmu.Access(linear, size, AccessKind.Write, AccessKind.Read, s->Scratch);
 
+    /// <summary>Whether an operand may be written; nothing is.</summary>
+    public static bool MayWrite(CpuState* s, ulong linear, int size) => Processor.Of(s).Mmu.Check(linear, size, AccessKind.Write);
+
     /// <summary>See <see cref="LockedAccess.Locate"/>.</summary>
     public static byte* Locate(CpuState* s, ulong linear, int size) => Processor.Of(s).Locked.Locate(linear, size);
 
