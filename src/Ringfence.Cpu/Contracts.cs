@@ -56,6 +56,8 @@ public enum RunResult
     ExitRequested,
     /// <summary>HLT: nothing to do until <see cref="Processor.HasWakeEvent"/>. Run again to go on.</summary>
     Halted,
+    /// <summary>MWAIT: as <see cref="Halted"/>, but a store ends it too: <see cref="Processor.MonitoredLineChanged"/>, which no one is told of.</summary>
+    Waiting,
     /// <summary>Triple fault. <see cref="Processor.ShutdownReport"/> tells how.</summary>
     Shutdown,
 }

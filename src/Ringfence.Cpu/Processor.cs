@@ -37,7 +37,9 @@ public sealed unsafe class Processor : IDisposable
         Mmu = new Mmu(this, State, memory);
         shared ??= new SharedCode(memory);
         shared.Join(this);
-        CodeRequests = new CodeRequestQueue(this);
+        CodeRequests = new CodeRequestQueue(this, shared.Exclusive);
+        Monitor = new MonitoredLine(this, memory);
+        Locked = new LockedAccess(this, memory, shared);
         Blocks = new BlockCache(this, State, memory, shared);
         Apic = new LocalApic(apicId, clock, this, woken);
         Segments = new SegmentLoader(this);
@@ -73,6 +75,10 @@ public sealed unsafe class Processor : IDisposable
     public bool MeasureBus { get; set; }
 
     internal Mmu Mmu { get; }
+
+    internal LockedAccess Locked { get; }
+
+    internal MonitoredLine Monitor { get; }
 
     internal BlockCache Blocks { get; }
 
@@ -130,7 +136,7 @@ public sealed unsafe class Processor : IDisposable
     /// <summary>To be called after state was set from outside: everything derived from it is made anew.</summary>
     public void StateLoaded()
     {
-        Mmu.FlushAll();
+        Registers.StateLoaded();
         Blocks.Flush();
         ModeChanged();
         NoteInterrupts();
@@ -154,7 +160,10 @@ public sealed unsafe class Processor : IDisposable
 
     /// <summary>Whether a halted processor has a reason to go on.</summary>
     public bool HasWakeEvent =>
-        (State->Attention & (Attentions.Exit | Attentions.Nmi)) != 0 || (InterruptsEnabled && Apic.HasInterrupt);
+        (State->Attention & (Attentions.Exit | Attentions.Nmi)) != 0 || ((InterruptsEnabled || Monitor.EndsOnMasked) && Apic.HasInterrupt);
+
+    /// <summary>After <see cref="RunResult.Waiting"/>: whether a store has ended the wait. To be asked now and then.</summary>
+    public bool MonitoredLineChanged => Monitor.HasChanged;
 
     /// <summary>Whether interrupts can ever end a halt: if not, only NMI, INIT or reset do.</summary>
     public bool InterruptsEnabled => (State->SystemFlags & Flags.Interrupt) != 0;
@@ -162,6 +171,7 @@ public sealed unsafe class Processor : IDisposable
     /// <summary>Runs guest code until someone asks for an exit, the guest halts or shuts down.</summary>
     public RunResult Run()
     {
+        Monitor.End();
         CodeRequests.EnterGuest();
         RunResult result = RunGuest();
         CodeRequests.LeaveGuest();
@@ -237,6 +247,11 @@ public sealed unsafe class Processor : IDisposable
                 {
                     Count(ExitKind.Halt, 0, 0);
                     return RunResult.Halted;
+                }
+                if (happened == ExitEvent.Wait && !Delivery.TrapPending)
+                {
+                    Count(ExitKind.Halt, 0, 0);
+                    return RunResult.Waiting;
                 }
                 if (happened == ExitEvent.Shutdown || s->Event == ExitEvent.Shutdown)
                 {
@@ -322,7 +337,7 @@ public sealed unsafe class Processor : IDisposable
         CpuState* s = State;
         if ((s->Mode & CodeMode.BitsMask) == CodeMode.Bits64)
         {
-            if ((long)(linear << 16) >> 16 == (long)linear)
+            if (LinearAddress.IsCanonical(s, linear))
             {
                 return true;
             }

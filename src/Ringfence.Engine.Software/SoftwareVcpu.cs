@@ -89,6 +89,11 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
                 }
                 _halted += Stopwatch.GetTimestamp() - end;
             }
+            else if (result == RunResult.Waiting)
+            {
+                AwaitStore();
+                _halted += Stopwatch.GetTimestamp() - end;
+            }
         }
         return new VcpuExit(VcpuExitReason.Interrupted);
     }
@@ -200,6 +205,29 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Sleep(woken);
         _vm.NoteGoing();
         return false;
+    }
+
+    /// <summary>MWAIT: until something wakes the processor, or the line that it monitors has changed. The latter is looked for: at first often,
+    /// then once a millisecond.</summary>
+    private void AwaitStore()
+    {
+        long often = Stopwatch.GetTimestamp() + (Stopwatch.Frequency / 20_000);
+        while (true)
+        {
+            _wake.Reset();
+            if (Processor.HasWakeEvent || Processor.MonitoredLineChanged || Volatile.Read(ref _exitRequested) != 0)
+            {
+                return;
+            }
+            if (Stopwatch.GetTimestamp() < often)
+            {
+                Thread.SpinWait(20);
+            }
+            else
+            {
+                _wake.Wait(1);
+            }
+        }
     }
 
     private void Sleep(Func<bool> woken)

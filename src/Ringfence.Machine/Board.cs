@@ -1,5 +1,6 @@
 using Ringfence.Devices;
 using Ringfence.Devices.Buses;
+using Ringfence.Devices.Display;
 using Ringfence.Devices.Input;
 using Ringfence.Devices.Interrupts;
 using Ringfence.Devices.Platform;
@@ -52,8 +53,15 @@ internal sealed class Board : IVcpuBus, IDisposable
         _ports.Add(BoardLayout.Com1Port, Uart16550.PortCount, Serial);
         _ports.Add(BoardLayout.Pm1aEventPort, AcpiPm.PortCount, _pm);
         _ports.Add(0x8900, 1, shutdown);
+        _ports.Add(0xCF8, 8, new EmptyPorts());
         _ports.AddByteOverlay(BoardLayout.ResetPort, reset);
         _memory.Add(BoardLayout.IoApicBase, IoApic.Length, _ioApic);
+        if (spec.Screen == ScreenKind.Text)
+        {
+            Screen = new VgaText(clock);
+            _ports.Add(VgaText.FirstPort, VgaText.PortCount, Screen);
+            _memory.Add(BoardLayout.TextMemory, VgaText.MemorySize, Screen);
+        }
         if (spec.DebugExitPort is { } port)
         {
             DebugExitPort debugExit = new();
@@ -68,6 +76,9 @@ internal sealed class Board : IVcpuBus, IDisposable
 
     /// <summary>The first serial line.</summary>
     public Uart16550 Serial { get; }
+
+    /// <summary>Null without a display.</summary>
+    public VgaText? Screen { get; }
 
     public uint ReadPort(ushort port, int size) => _ports.Read(port, size);
 

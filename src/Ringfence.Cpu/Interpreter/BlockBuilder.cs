@@ -3,6 +3,7 @@ using Iced.Intel;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.X87;
 using Ringfence.Host;
 
 namespace Ringfence.Cpu.Interpreter;
@@ -16,6 +17,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
     private readonly Decoder[] _decoders;
     private readonly Binder _binder;
     private readonly GuardBinder _guards;
+    private readonly byte[] _bytes = new byte[16];
     private Op* _step;
 
     public BlockBuilder(Processor processor, CpuState* state, GuestMemory memory)
@@ -93,6 +95,11 @@ internal sealed unsafe class BlockBuilder : IDisposable
             op->Length = (byte)length;
             op->Ordinal = (byte)count;
             ended = _binder.Bind(in instruction, op, _s->Rip);
+            if (_binder.IsX87)
+            {
+                _reader.CopyTo(bytes, _bytes.AsSpan(0, length));
+                op->Source = X87Binder.OpcodeOf(_bytes.AsSpan(0, length));
+            }
             bytes += length;
             count++;
             op = _guards.Guard(in instruction, op, _binder.Refused, step);
@@ -188,10 +195,19 @@ internal sealed unsafe class BlockBuilder : IDisposable
             return _second[Position++ - _inFirst];
         }
 
+        /// <summary>Bytes that were read.</summary>
+        public void CopyTo(int position, Span<byte> destination)
+        {
+            for (int i = 0; i < destination.Length; i++, position++)
+            {
+                destination[i] = position < _inFirst ? _first[position] : _second[position - _inFirst];
+            }
+        }
+
         private bool FetchSecond()
         {
             if (Faulted || !processor.CheckFetch(_linear + (ulong)_inFirst)
-                || !processor.Mmu.Translate((_linear + (ulong)_inFirst) & processor.State->LinearMask, AccessKind.Execute, out ulong physical))
+                || !processor.Mmu.TranslateFetch((_linear + (ulong)_inFirst) & processor.State->LinearMask, out ulong physical))
             {
                 Faulted = true;
                 return false;

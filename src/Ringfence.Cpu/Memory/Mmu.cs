@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
@@ -16,13 +15,8 @@ internal sealed unsafe class Mmu : IDisposable
     private readonly Processor _processor;
     private readonly CpuState* _s;
     private readonly GuestMemory _memory;
-    private readonly Tlb _supervisor = new();
-    private readonly Tlb _user = new();
-    private readonly Tlb _supervisorAc = new();
+    private readonly TranslationCache _cache = new();
     private readonly PageWalker _walker;
-    /// <summary>Regions of 2 MiB and 1 GiB that were filled from large pages: INVLPG there must forget the whole page.</summary>
-    private readonly RegionSet _large = new(21);
-    private readonly RegionSet _huge = new(30);
     /// <summary>The last page found to be no RAM, for devices that are touched again and again. Odd when there is none.</summary>
     private ulong _devicePage = 1;
     private ulong _devicePhysical;
@@ -33,11 +27,8 @@ internal sealed unsafe class Mmu : IDisposable
         _processor = processor;
         _s = state;
         _memory = memory;
-        _walker = new PageWalker(state, memory);
-        state->TlbSupervisor = _supervisor.Table;
-        state->TlbUser = _user.Table;
-        state->TlbSupervisorAc = _supervisorAc.Table;
-        SelectTlb();
+        _walker = new PageWalker(state, memory, processor.Model);
+        UseContext();
     }
 
     /// <summary>The fault recorded last is that of an access to a non-canonical address. Whoever acts on it clears it.</summary>
@@ -46,10 +37,15 @@ internal sealed unsafe class Mmu : IDisposable
     /// <summary>Chooses the table for the present privilege. To be called when CPL, CR4.SMAP or RFLAGS.AC change.</summary>
     public void SelectTlb() => _s->Tlb = Current.Table;
 
-    private Tlb Current => _s->Cpl == 3 ? _user : SmapInForce ? _supervisor : _supervisorAc;
+    private Tlb Current => _s->Cpl == 3 ? _cache.Current.User : SmapInForce ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
 
     /// <summary>Supervisor accesses to user pages fault now.</summary>
     private bool SmapInForce => (_s->Cr4 & ControlBits.Smap) != 0 && (_s->SystemFlags & Flags.AlignmentCheck) == 0;
+
+    private bool LongMode => (_s->Efer & ControlBits.LongModeActive) != 0;
+
+    /// <summary>The process-context identifier in force.</summary>
+    private uint Pcid => (_s->Cr4 & ControlBits.Pcid) != 0 ? (uint)(_s->Cr3 & ControlBits.PcidMask) : 0;
 
     /// <summary>An access of up to 64 bytes that may cross pages. Rights are checked as <paramref name="rights"/> says, for all pages first;
     /// then data moves as <paramref name="transfer"/> says, to or from <paramref name="data"/>.</summary>
@@ -62,33 +58,37 @@ internal sealed unsafe class Mmu : IDisposable
             Copy(transfer == AccessKind.Write ? host : data, transfer == AccessKind.Write ? data : host, size);
             return true;
         }
-        if (!Canonical(linear) || !Canonical(linear + (ulong)size - 1))
+        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        ulong address = LinearAddress.Unmask(_s, linear);
+        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
+        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
         {
             // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
             MetNonCanonical = true;
             Exits.Record(_s, Vectors.GeneralProtection);
             return false;
         }
-        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
-        if (first == size && (linear & ~OffsetMask) == _devicePage && _s->Tlb == _deviceTlb)
-        {
-            Transfer(_devicePhysical | (linear & OffsetMask), size, transfer, data);
-            return true;
-        }
-        if (!Translate(linear, rights, out ulong physical))
-        {
-            return false;
-        }
         if (first == size)
         {
+            if ((linear & ~OffsetMask) == _devicePage && _s->Tlb == _deviceTlb)
+            {
+                Transfer(_devicePhysical | (linear & OffsetMask), size, transfer, data);
+                return true;
+            }
+            if (!Translate(address, rights, linear, out ulong physical))
+            {
+                return false;
+            }
             Transfer(physical, size, transfer, data);
             return true;
         }
-        if (!Translate((linear + (ulong)first) & _s->LinearMask, rights, out ulong second))
+        // The first page does not get dirty if the second faults.
+        if (!Probe(address, rights) || !Translate(next, rights, linear + (ulong)first, out ulong second)
+            || !Translate(address, rights, linear, out ulong start))
         {
             return false;
         }
-        Transfer(physical, first, transfer, data);
+        Transfer(start, first, transfer, data);
         Transfer(second, size - first, transfer, data + first);
         return true;
     }
@@ -96,45 +96,36 @@ internal sealed unsafe class Mmu : IDisposable
     /// <summary>Whether an access might be made, without making it. If not, the fault is recorded.</summary>
     public bool Check(ulong linear, int size, AccessKind rights)
     {
-        ulong last = linear + (ulong)size - 1;
-        if (!Canonical(linear) || !Canonical(last))
+        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        ulong address = LinearAddress.Unmask(_s, linear);
+        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
+        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
         {
             MetNonCanonical = true;
             Exits.Record(_s, Vectors.GeneralProtection);
             return false;
         }
-        return Translate(linear, rights, out _) && (((linear ^ last) & ~OffsetMask) == 0 || Translate(last & _s->LinearMask & ~OffsetMask, rights, out _));
+        return Probe(address, rights) && (first == size || Probe(next, rights));
     }
 
-    /// <summary>The host address of an operand in RAM that is to be changed atomically. Null: a fault, which is recorded, or not wholly in one page of RAM.
-    /// If the page holds decoded code, <see cref="CpuState.CodeTouched"/> says where.</summary>
-    public byte* Locate(ulong linear, int size)
+    /// <summary>Translates the address of data for the present privilege, fills the TLB, or records the fault; false for a non-canonical one too, of
+    /// which nothing is recorded.</summary>
+    public bool TranslateData(ulong linear, AccessKind kind, out ulong physical)
     {
-        if ((linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !Canonical(linear) || !Translate(linear, AccessKind.Write, out ulong physical)
-            || _processor.IsApicPage(physical))
-        {
-            return null;
-        }
-        byte* host = _memory.Pointer(physical, (ulong)size);
-        _s->CodeTouched = host != null && _processor.Blocks.HasCode(physical) ? physical : 0;
-        return host;
+        ulong address = LinearAddress.Unmask(_s, linear);
+        physical = 0;
+        return IsCanonical(address) && Translate(address, kind, linear, out physical);
     }
 
-    /// <summary>Translates for the present privilege, fills the TLB, or records the fault.</summary>
-    public bool Translate(ulong linear, AccessKind kind, out ulong physical)
+    /// <summary>Whether data may be accessed; if not, the fault is recorded, as with <see cref="TranslateData"/>. No dirty flag is set.</summary>
+    public bool ProbeData(ulong linear, AccessKind kind)
     {
-        bool user = _s->Cpl == 3;
-        if (!_walker.Walk(linear, kind, user, user || SmapInForce, out Translation page))
-        {
-            physical = 0;
-            _s->FaultAddress = linear;
-            Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
-            return false;
-        }
-        physical = page.Physical | (linear & OffsetMask);
-        Fill(Current, linear & ~OffsetMask, page);
-        return true;
+        ulong address = LinearAddress.Unmask(_s, linear);
+        return IsCanonical(address) && Probe(address, kind);
     }
+
+    /// <summary>Translates the address of an instruction for the present privilege, fills the TLB, or records the fault.</summary>
+    public bool TranslateFetch(ulong linear, out ulong physical) => Translate(linear, AccessKind.Execute, linear, out physical);
 
     /// <summary>Reads a system structure (descriptor, TSS) with supervisor rights whatever the CPL. False: the fault is recorded.</summary>
     public bool ReadSystem<T>(ulong linear, out T value)
@@ -149,160 +140,188 @@ internal sealed unsafe class Mmu : IDisposable
     public bool WriteSystem<T>(ulong linear, T value)
         where T : unmanaged => AccessSystem(linear, sizeof(T), AccessKind.Write, (byte*)&value);
 
-    /// <summary>Whether a range could be written with supervisor rights; if not, the fault is recorded.</summary>
-    public bool ProbeSystemWrite(ulong linear, int size, bool user)
+    /// <summary>CR3 was loaded. <paramref name="keep"/>: the new context's translations are to be kept (SDM 3A 4.10.4.1).</summary>
+    public void EnterContext(bool keep)
     {
-        for (ulong at = linear; at < linear + (ulong)size;)
+        // What masking makes of user pointers; CR4's changes forget everything.
+        if (_cache.Enter(Pcid, _s->Cr3 & ControlBits.LamUser, keep))
         {
-            ulong address = at & SystemMask;
-            if (!CanonicalSystem(address))
-            {
-                Exits.Record(_s, Vectors.StackFault);
-                return false;
-            }
-            if (!_walker.Walk(address, AccessKind.Write, user, user || SmapInForce, out _))
-            {
-                _s->FaultAddress = address;
-                Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
-                return false;
-            }
-            at = (at | OffsetMask) + 1;
+            UseContext();
         }
-        return true;
-    }
-
-    public void FlushLocal()
-    {
-        _supervisor.FlushLocal();
-        _user.FlushLocal();
-        _supervisorAc.FlushLocal();
         _devicePage = 1;
     }
 
+    /// <summary>After CR4.PCIDE changed: the present context is another one, and empty.</summary>
+    public void ReenterContext()
+    {
+        FlushAll();
+        EnterContext(true);
+    }
+
+    /// <summary>Reads PAE's directory pointers. False: one of them has reserved bits set.</summary>
+    public bool TryLoadPointers(ulong cr3) => _walker.TryLoadPointers(cr3);
+
     public void FlushAll()
     {
-        _supervisor.FlushAll();
-        _user.FlushAll();
-        _supervisorAc.FlushAll();
-        _large.Clear();
-        _huge.Clear();
+        _cache.FlushAll();
         _devicePage = 1;
     }
 
     /// <summary>INVLPG.</summary>
     public void FlushPage(ulong linear)
     {
+        _cache.FlushPage(linear);
         _devicePage = 1;
-        bool huge = _huge.Contains(linear);
-        if (huge || _large.Contains(linear))
+    }
+
+    /// <summary>INVPCID, whose operands are good.</summary>
+    public void Invalidate(InvalidationScope scope, uint pcid, ulong linear)
+    {
+        switch (scope)
         {
-            ulong mask = huge ? ~0x3FFF_FFFFUL : ~0x1F_FFFFUL;
-            _supervisor.FlushRange(linear, mask);
-            _user.FlushRange(linear, mask);
-            _supervisorAc.FlushRange(linear, mask);
+            case InvalidationScope.Address: _cache.FlushPage(pcid, linear); break;
+            case InvalidationScope.Context: _cache.FlushContext(pcid); break;
+            case InvalidationScope.All: _cache.FlushAll(); break;
+            default: _cache.FlushLocal(); break;
+        }
+        _devicePage = 1;
+    }
+
+    /// <summary>Rights of protection keys changed, of key <paramref name="zero"/> too or only of others.</summary>
+    public void KeysChanged(bool zero)
+    {
+        if (zero)
+        {
+            _cache.FlushAll();
         }
         else
         {
-            _supervisor.FlushPage(linear);
-            _user.FlushPage(linear);
-            _supervisorAc.FlushPage(linear);
+            _cache.FlushKeyed();
         }
+        _devicePage = 1;
     }
 
     /// <summary>From now on writes to this host page take the slow path.</summary>
     /// <param name="linear">The one linear address it was writable at, or null if there were several.</param>
-    public void ProtectPage(byte* hostPage, ulong? linear)
+    public void ProtectPage(byte* hostPage, ulong? linear) => _cache.ProtectPage(hostPage, linear);
+
+    public void Dispose() => _cache.Dispose();
+
+    private void UseContext()
     {
-        _supervisor.ProtectPage(hostPage, linear);
-        _user.ProtectPage(hostPage, linear);
-        _supervisorAc.ProtectPage(hostPage, linear);
+        TlbContext context = _cache.Current;
+        _s->TlbSupervisor = context.Supervisor.Table;
+        _s->TlbUser = context.User.Table;
+        _s->TlbSupervisorAc = context.SupervisorAc.Table;
+        SelectTlb();
     }
 
-    public void Dispose()
+    private bool IsCanonical(ulong linear) => LinearAddress.IsCanonical(_s, linear) || _s->LinearMask != ulong.MaxValue;
+
+    /// <summary>Translates for the present privilege, fills the TLB, or records the fault.</summary>
+    /// <param name="address">Where the access goes.</param>
+    /// <param name="linear">The same as software gave it, maybe with bits that are masked. The TLB's tag is made of this, so that masking
+    /// costs the fast path nothing.</param>
+    private bool Translate(ulong address, AccessKind kind, ulong linear, out ulong physical)
     {
-        _supervisor.Dispose();
-        _user.Dispose();
-        _supervisorAc.Dispose();
+        bool user = _s->Cpl == 3;
+        if (!_walker.Walk(address, kind, user, user || SmapInForce, true, out Translation page))
+        {
+            physical = 0;
+            return RecordPageFault(address);
+        }
+        physical = page.Physical | (address & OffsetMask);
+        Fill(Current, address & ~OffsetMask, linear & ~OffsetMask, kind, page);
+        return true;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool Canonical(ulong linear) => (long)(linear << 16) >> 16 == (long)linear || _s->LinearMask != ulong.MaxValue;
+    /// <summary>Whether an access is allowed; if not, the fault is recorded. No dirty flag is set.</summary>
+    private bool Probe(ulong address, AccessKind kind)
+    {
+        bool user = _s->Cpl == 3;
+        return _walker.Walk(address, kind, user, user || SmapInForce, false, out _) || RecordPageFault(address);
+    }
 
-    /// <summary>Descriptor tables and what interrupts push have 64-bit addresses in compatibility mode too (SDM 3A 3.5.2, 6.14.1).</summary>
-    private ulong SystemMask => (_s->Efer & ControlBits.LongModeActive) != 0 ? ulong.MaxValue : uint.MaxValue;
-
-    private bool CanonicalSystem(ulong linear) => (long)(linear << 16) >> 16 == (long)linear || SystemMask != ulong.MaxValue;
+    private bool RecordPageFault(ulong address)
+    {
+        _s->FaultAddress = address;
+        Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
+        return false;
+    }
 
     private bool AccessSystem(ulong linear, int size, AccessKind kind, byte* data)
     {
         // Implicit supervisor accesses ignore RFLAGS.AC (SDM 3A 4.6.1).
         bool smap = (_s->Cr4 & ControlBits.Smap) != 0;
-        Tlb tlb = smap ? _supervisor : _supervisorAc;
+        Tlb tlb = smap ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
+        // Compatibility mode wraps addresses of code and data, not those of tables.
+        ulong wrap = LongMode ? ulong.MaxValue : uint.MaxValue;
         for (int done = 0; done < size;)
         {
-            ulong address = (linear + (ulong)done) & SystemMask;
+            ulong address = (linear + (ulong)done) & wrap;
             int part = (int)Math.Min((ulong)(size - done), GuestMemory.PageSize - (address & OffsetMask));
             TlbEntry* entry = tlb.Table + ((address >> 12) & (Tlb.Entries - 1));
-            if (((kind == AccessKind.Write ? entry->Write : entry->Read) ^ address) < GuestMemory.PageSize)
+            bool masked = LinearAddress.Unmask(_s, address) != address;
+            if (((kind == AccessKind.Write ? entry->Write : entry->Read) ^ address) < GuestMemory.PageSize && !masked)
             {
                 byte* host = (byte*)(address + entry->Addend);
                 Copy(kind == AccessKind.Write ? host : data + done, kind == AccessKind.Write ? data + done : host, part);
                 done += part;
                 continue;
             }
-            if (!CanonicalSystem(address))
+            if (LongMode && !LinearAddress.IsCanonical(_s, address))
             {
                 Exits.Record(_s, Vectors.GeneralProtection);
                 return false;
             }
-            if (!_walker.Walk(address, kind, false, smap, out Translation page))
+            if (!_walker.Walk(address, kind, false, smap, true, out Translation page))
             {
-                _s->FaultAddress = address;
-                Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
-                return false;
+                return RecordPageFault(address);
             }
-            Fill(tlb, address & ~OffsetMask, page);
+            if (!masked)
+            {
+                Fill(tlb, address & ~OffsetMask, address & ~OffsetMask, kind, page);
+            }
             Transfer(page.Physical | (address & OffsetMask), part, kind, data + done);
             done += part;
         }
         return true;
     }
 
-    private void Fill(Tlb tlb, ulong linear, in Translation page)
+    /// <param name="address">The page's linear address.</param>
+    /// <param name="tag">The same with bits that are masked in it: what accesses are compared with.</param>
+    private void Fill(Tlb tlb, ulong address, ulong tag, AccessKind kind, in Translation page)
     {
+        // Fetches are not masked: where masking changes the address, it means one page to them and another to data.
+        bool fetch = kind == AccessKind.Execute;
+        bool forData = !fetch || LinearAddress.Unmask(_s, tag) == tag;
+        bool forCode = fetch || tag == address;
         byte* host = _memory.Pointer(page.Physical, GuestMemory.PageSize);
         if (host == null || _processor.IsApicPage(page.Physical))
         {
-            if (tlb == Current && page.Readable && page.Writable && page.Dirty)
+            if (tlb == Current && forData && page.Readable && page.Writable && page.Dirty)
             {
-                _devicePage = linear;
+                _devicePage = tag;
                 _devicePhysical = page.Physical;
                 _deviceTlb = tlb.Table;
             }
             return;
         }
-        if (page.Huge)
+        _cache.NoteLarge(address, page);
+        TlbEntry* entry = tlb.Claim(tag, page.Global, page.Keyed);
+        entry->Addend = (ulong)host - tag;
+        if (page.Readable && forData)
         {
-            _huge.Add(linear);
+            entry->Read = tag;
         }
-        else if (page.Large)
+        if (page.Writable && page.Dirty && forData && !_processor.Blocks.HasCode(page.Physical))
         {
-            _large.Add(linear);
+            entry->Write = tag;
+            _processor.Blocks.NoteWritable(page.Physical, tag);
         }
-        TlbEntry* entry = tlb.Claim(linear, page.Global);
-        entry->Addend = (ulong)host - linear;
-        if (page.Readable)
+        if (page.Executable && forCode)
         {
-            entry->Read = linear;
-        }
-        if (page.Writable && page.Dirty && !_processor.Blocks.HasCode(page.Physical))
-        {
-            entry->Write = linear;
-            _processor.Blocks.NoteWritable(page.Physical, linear);
-        }
-        if (page.Executable)
-        {
-            entry->Execute = linear;
+            entry->Execute = tag;
         }
     }
 
@@ -362,19 +381,15 @@ internal sealed unsafe class Mmu : IDisposable
             size -= part;
         }
     }
+}
 
-    /// <summary>A set of aligned regions of linear addresses, as a hash: what was added is found, and now and then what was not.</summary>
-    private sealed class RegionSet(int shift)
-    {
-        private readonly ulong[] _bits = new ulong[64];
-
-        public void Add(ulong linear) => _bits[Hash(linear) >> 6] |= 1UL << (Hash(linear) & 63);
-
-        public bool Contains(ulong linear) => (_bits[Hash(linear) >> 6] & (1UL << (Hash(linear) & 63))) != 0;
-
-        public void Clear() => Array.Clear(_bits);
-
-        /// <summary>12 bits, by Fibonacci hashing.</summary>
-        private int Hash(ulong linear) => (int)(((linear >> shift) * 0x9E37_79B9_7F4A_7C15) >> 52);
-    }
+/// <summary>What INVPCID forgets, by the value of its register operand (SDM 2 INVPCID).</summary>
+internal enum InvalidationScope
+{
+    /// <summary>One address in one context, unless it is global.</summary>
+    Address,
+    /// <summary>One context without global pages.</summary>
+    Context,
+    All,
+    AllButGlobal,
 }

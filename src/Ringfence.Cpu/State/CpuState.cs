@@ -71,6 +71,8 @@ public unsafe struct CpuState
     public ulong Xcr0;
     /// <summary>Likewise the supervisor's components: IA32_XSS.</summary>
     public ulong Xss;
+    /// <summary>The pointers to PAE's four page directories, as they were when CR3 was loaded (SDM 3A 4.4.1).</summary>
+    public fixed ulong Pdpte[4];
     public fixed ulong Dr[8];
     public ulong KernelGsBase;
     public ulong Star;
@@ -85,14 +87,19 @@ public unsafe struct CpuState
     /// <summary>Added to the clock's cycles to give the guest's time-stamp counter.</summary>
     public ulong TscOffset;
 
+    /// <summary>Rights of protection keys 0 to 15, two bits each, access disable and write disable: for user pages (PKRU), and for
+    /// supervisor pages (IA32_PKRS). SDM 3A 4.6.2.</summary>
+    public uint Pkru;
+    public uint Pkrs;
+
     /// <summary>Iterations of a repeated string instruction held back from RCX while it runs; added to RCX when its block is left.</summary>
     public ulong RepeatRest;
 
     /// <summary>Where slow paths leave what they read, so that fast paths take no address of a local (that would forbid tail calls).</summary>
     public fixed byte Scratch[64];
 
-    /// <summary>Physical address of decoded code that <see cref="GuestAccess.ModifyAtomic"/> gave write access to, or 0.</summary>
-    public ulong CodeTouched;
+    /// <summary>Not 0 between <see cref="GuestAccess.ModifyAtomic"/> and <see cref="GuestAccess.Settle"/> if the latter has work to do.</summary>
+    public ulong Unsettled;
 
     /// <summary>A GCHandle to the <see cref="Processor"/> that owns this state.</summary>
     public nint Owner;
@@ -157,6 +164,8 @@ public enum ExitEvent : uint
     Fault,
     /// <summary>HLT was executed; RIP is past it.</summary>
     Halt,
+    /// <summary>MWAIT was executed; RIP is past it.</summary>
+    Wait,
     /// <summary>The instruction at RIP is to be run alone, decoded anew.</summary>
     Step,
     /// <summary>The code at RIP has changed since it was decoded: what the jump cache has of it is worth nothing.</summary>

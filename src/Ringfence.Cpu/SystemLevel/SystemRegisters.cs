@@ -1,4 +1,6 @@
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Memory;
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.X87;
 
@@ -7,12 +9,26 @@ namespace Ringfence.Cpu.SystemLevel;
 /// <summary>Control registers and model-specific registers. False: #GP(0) is recorded, nothing changed.</summary>
 internal sealed unsafe class SystemRegisters(Processor processor)
 {
-    private const ulong Cr4Implemented = ControlBits.TimeStampDisable | ControlBits.DebugExtensions | ControlBits.PageSizeExtensions | ControlBits.Pae
-        | ControlBits.MachineCheck | ControlBits.PageGlobal | ControlBits.PerformanceCounters | ControlBits.OsFxsr | ControlBits.OsXmmExceptions;
     private const ulong EferImplemented = ControlBits.SyscallEnable | ControlBits.LongModeEnable | ControlBits.NxEnable;
+
+    /// <summary>What translations depend on.</summary>
+    private const ulong Cr4Paging = ControlBits.PageSizeExtensions | ControlBits.Pae | ControlBits.PageGlobal | ControlBits.La57 | ControlBits.Smep
+        | ControlBits.Smap | ControlBits.ProtectionKeys | ControlBits.SupervisorKeys | ControlBits.LamSupervisor;
+    /// <summary>What makes the processor read PAE's directory pointers again when it changes (SDM 3A 4.4.1).</summary>
+    private const ulong Cr4ReloadsPointers = ControlBits.PageSizeExtensions | ControlBits.Pae | ControlBits.PageGlobal | ControlBits.Smep;
+    private const uint MiscEnable = 0x1A0;
+    /// <summary>IA32_MISC_ENABLE (SDM 4 table 2-2): fast strings; no branch trace storage, no event-based sampling.</summary>
+    private const ulong MiscEnableDefault = (1 << 0) | (1 << 11) | (1 << 12);
+    private const ulong MiscEnableMonitor = 1 << 18;
+    /// <summary>IA32_ARCH_CAPABILITIES (SDM 4 table 2-2): none of Meltdown, L1TF, SSB, MDS, page-size machine checks, TAA, SBDR, FBSDP, PSDP, BHI,
+    /// PBRSB, GDS, RFDS, ITS. An interpreter runs nothing ahead of time.</summary>
+    private const ulong ArchCapabilities = (1 << 0) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 13) | (1 << 14) | (1 << 15)
+        | (1 << 20) | (1 << 24) | (1 << 26) | (1 << 27) | (1UL << 62);
 
     private readonly CpuState* _s = processor.State;
     private readonly Dictionary<uint, ulong> _plain = [];
+    /// <summary>The bits of CR4 that may be set: those whose feature the model has (SDM 3A 2.5).</summary>
+    private readonly ulong _cr4Allowed = Cr4Allowed(processor.Model);
 
     /// <summary>MSRs that hold what is written and do nothing else: MTRRs, and AMD's and Intel's configuration that systems read and write blindly.</summary>
     private static bool IsPlain(uint msr) => msr is (>= 0x200 and <= 0x20F) or 0x250 or 0x258 or 0x259 or (>= 0x268 and <= 0x26F) or 0x2FF
@@ -21,10 +37,17 @@ internal sealed unsafe class SystemRegisters(Processor processor)
     public void Reset()
     {
         _plain.Clear();
+        if (processor.Model.IsIntel)
+        {
+            // Kernels read these before they can survive a fault: the features they turn off, and the platform ID.
+            _plain[MiscEnable] = MiscEnableDefault | (processor.Model.Has(Models.CpuFeature.MonitorWait) ? MiscEnableMonitor : 0);
+            _plain[0x17] = 0;
+        }
         _s->TscOffset = 0;
         _s->Pat = 0x0007_0406_0007_0406;
         _s->Star = _s->LStar = _s->CStar = _s->SFMask = _s->KernelGsBase = _s->TscAux = 0;
         _s->SysenterCs = _s->SysenterEip = _s->SysenterEsp = 0;
+        _s->Pkru = _s->Pkrs = 0;
         X87Unit.Initialize(&_s->X87);
         _s->Mxcsr = 0x1F80;
         _s->Xcr0 = 1;
@@ -74,23 +97,30 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         }
         value &= ControlBits.Cr0Defined;
         ulong changed = value ^ _s->Cr0;
-        if ((changed & ControlBits.Paging) != 0 && (value & ControlBits.Paging) != 0 && (_s->Efer & ControlBits.LongModeEnable) != 0)
+        ulong efer = _s->Efer;
+        if ((changed & ControlBits.Paging) != 0 && (value & ControlBits.Paging) != 0 && (efer & ControlBits.LongModeEnable) != 0)
         {
             if ((_s->Cr4 & ControlBits.Pae) == 0 || _s->Cs.Is(SegmentAttributes.Long))
             {
                 return Refuse();
             }
-            _s->Efer |= ControlBits.LongModeActive;
+            efer |= ControlBits.LongModeActive;
         }
         else if ((changed & ControlBits.Paging) != 0 && (value & ControlBits.Paging) == 0)
         {
-            if ((_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64)
+            if ((_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 || (_s->Cr4 & ControlBits.Pcid) != 0)
             {
                 return Refuse();
             }
-            _s->Efer &= ~ControlBits.LongModeActive;
+            efer &= ~ControlBits.LongModeActive;
+        }
+        if ((changed & (ControlBits.Paging | ControlBits.CacheDisable | ControlBits.NotWriteThrough)) != 0
+            && !LoadPointers(value, _s->Cr3, _s->Cr4, efer))
+        {
+            return false;
         }
         _s->Cr0 = value;
+        _s->Efer = efer;
         if ((changed & (ControlBits.Paging | ControlBits.ProtectedMode | ControlBits.WriteProtect)) != 0)
         {
             processor.Mmu.FlushAll();
@@ -99,31 +129,93 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         return true;
     }
 
+    /// <summary>MOV to CR3 (SDM 2 MOV; SDM 3A 4.5, 4.10.4.1).</summary>
     public bool WriteCr3(ulong value)
     {
-        if ((value >> Memory.PageWalker.PhysicalBits) != 0)
+        bool pcids = (_s->Cr4 & ControlBits.Pcid) != 0;
+        bool keep = pcids && (value & ControlBits.KeepTranslations) != 0;
+        value &= ~(pcids ? ControlBits.KeepTranslations : 0);
+        ulong masking = processor.Model.Has(CpuFeature.LinearAddressMasking) ? ControlBits.LamUser : 0;
+        if (((value & ~masking) >> PageWalker.PhysicalBits) != 0)
         {
             return Refuse();
         }
+        if (!LoadPointers(_s->Cr0, value, _s->Cr4, _s->Efer))
+        {
+            return false;
+        }
         _s->Cr3 = value;
-        processor.Mmu.FlushLocal();
+        processor.Mmu.EnterContext(keep);
         return true;
     }
 
+    /// <summary>MOV to CR4 (SDM 3A 2.5, 4.10.1).</summary>
     public bool WriteCr4(ulong value)
     {
-        if ((value & ~Cr4Implemented) != 0 || ((value & ControlBits.Pae) == 0 && (_s->Efer & ControlBits.LongModeActive) != 0))
+        ulong changed = value ^ _s->Cr4;
+        bool longMode = (_s->Efer & ControlBits.LongModeActive) != 0;
+        if ((value & ~_cr4Allowed) != 0
+            || (longMode && ((value & ControlBits.Pae) == 0 || (changed & ControlBits.La57) != 0))
+            || ((changed & value & ControlBits.Pcid) != 0 && (!longMode || (_s->Cr3 & ControlBits.PcidMask) != 0)))
         {
             return Refuse();
         }
-        ulong changed = value ^ _s->Cr4;
+        if ((changed & Cr4ReloadsPointers) != 0 && !LoadPointers(_s->Cr0, _s->Cr3, value, _s->Efer))
+        {
+            return false;
+        }
         _s->Cr4 = value;
-        if ((changed & (ControlBits.PageSizeExtensions | ControlBits.Pae | ControlBits.PageGlobal | ControlBits.Smep | ControlBits.Smap)) != 0)
+        if ((changed & ControlBits.Pcid) != 0)
+        {
+            processor.Mmu.ReenterContext();
+        }
+        else if ((changed & Cr4Paging) != 0)
         {
             processor.Mmu.FlushAll();
         }
         processor.ModeChanged();
         return true;
+    }
+
+    /// <summary>WRPKRU and XRSTOR: the rights of protection keys for user pages.</summary>
+    /// <summary>XSETBV's checks and effect (SDM 2 XSETBV).</summary>
+    public bool WriteXcr0(ulong value)
+    {
+        bool avxWithoutSse = (value & ExtendedStateLayout.Avx) != 0 && (value & ExtendedStateLayout.Sse) == 0;
+        if ((value & ~new ExtendedStateLayout(processor.Model).User) != 0 || (value & ExtendedStateLayout.X87) == 0 || avxWithoutSse)
+        {
+            return Refuse();
+        }
+        _s->Xcr0 = value;
+        processor.ModeChanged();
+        return true;
+    }
+
+    private bool WriteXss(ulong value)
+    {
+        if ((value & ~new ExtendedStateLayout(processor.Model).Supervisor) != 0)
+        {
+            return Refuse();
+        }
+        _s->Xss = value;
+        return true;
+    }
+
+    public void WritePkru(uint value)
+    {
+        uint changed = value ^ _s->Pkru;
+        _s->Pkru = value;
+        NoteKeys(changed, ControlBits.ProtectionKeys);
+    }
+
+    /// <summary>Makes anew what is derived from control registers that were set from outside.</summary>
+    public void StateLoaded()
+    {
+        processor.Mmu.ReenterContext();
+        if (UsesPointers(_s->Cr0, _s->Cr4, _s->Efer))
+        {
+            processor.Mmu.TryLoadPointers(_s->Cr3);
+        }
     }
 
     public bool ReadMsr(uint msr, out ulong value)
@@ -135,6 +227,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0x3B: value = _s->TscOffset; return true;
             // MTRR capabilities: 8 variable ranges, fixed ranges, write-combining.
             case 0xFE: value = 0x508; return true;
+            case 0x10A when processor.Model.Has(Models.CpuFeature.ArchCapabilities): value = ArchCapabilities; return true;
             case 0x174: value = _s->SysenterCs; return true;
             case 0x175: value = _s->SysenterEsp; return true;
             case 0x176: value = _s->SysenterEip; return true;
@@ -142,6 +235,8 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0x179: value = 0; return true;
             case 0x277: value = _s->Pat; return true;
             case 0x6E0: value = processor.Apic.TscDeadline; return true;
+            case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): value = _s->Pkrs; return true;
+            case 0xDA0 when processor.Model.Has(CpuFeature.XsaveS): value = _s->Xss; return true;
             case 0xC000_0080: value = _s->Efer; return true;
             case 0xC000_0081: value = _s->Star; return true;
             case 0xC000_0082: value = _s->LStar; return true;
@@ -153,7 +248,7 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0xC000_0103: value = _s->TscAux; return true;
         }
         value = 0;
-        return IsPlain(msr) ? _plain.TryGetValue(msr, out value) || true : Refuse();
+        return _plain.TryGetValue(msr, out value) || IsPlain(msr) || Refuse();
     }
 
     public bool WriteMsr(uint msr, ulong value)
@@ -176,6 +271,8 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0x179: return true;
             case 0x277: return WritePat(value);
             case 0x6E0: processor.Apic.TscDeadline = value; return true;
+            case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): return WritePkrs(value);
+            case 0xDA0 when processor.Model.Has(CpuFeature.XsaveS): return WriteXss(value);
             case 0xC000_0080: return WriteEfer(value);
             case 0xC000_0081: _s->Star = value; return true;
             case 0xC000_0082: return SetCanonical(ref _s->LStar, value);
@@ -186,12 +283,38 @@ internal sealed unsafe class SystemRegisters(Processor processor)
             case 0xC000_0102: return SetCanonical(ref _s->KernelGsBase, value);
             case 0xC000_0103: _s->TscAux = (uint)value; return true;
         }
-        if (!IsPlain(msr))
+        if (!IsPlain(msr) && !_plain.ContainsKey(msr))
         {
             return Refuse();
         }
         _plain[msr] = value;
         return true;
+    }
+
+    private static ulong Cr4Allowed(CpuModel model)
+    {
+        ulong allowed = ControlBits.PerformanceCounters;
+        Allow(CpuFeature.Tsc, ControlBits.TimeStampDisable);
+        Allow(CpuFeature.Debugging, ControlBits.DebugExtensions);
+        Allow(CpuFeature.Pse, ControlBits.PageSizeExtensions);
+        Allow(CpuFeature.Pae, ControlBits.Pae);
+        Allow(CpuFeature.MachineCheckException, ControlBits.MachineCheck);
+        Allow(CpuFeature.GlobalPages, ControlBits.PageGlobal);
+        Allow(CpuFeature.Fxsr, ControlBits.OsFxsr);
+        Allow(CpuFeature.Sse, ControlBits.OsXmmExceptions);
+        Allow(CpuFeature.FsGsBase, ControlBits.FsGsBase);
+        Allow(CpuFeature.Xsave, ControlBits.OsXsave);
+        Allow(CpuFeature.Umip, ControlBits.Umip);
+        Allow(CpuFeature.La57, ControlBits.La57);
+        Allow(CpuFeature.Pcid, ControlBits.Pcid);
+        Allow(CpuFeature.Smep, ControlBits.Smep);
+        Allow(CpuFeature.Smap, ControlBits.Smap);
+        Allow(CpuFeature.ProtectionKeys, ControlBits.ProtectionKeys);
+        Allow(CpuFeature.SupervisorKeys, ControlBits.SupervisorKeys);
+        Allow(CpuFeature.LinearAddressMasking, ControlBits.LamSupervisor);
+        return allowed;
+
+        void Allow(CpuFeature feature, ulong bits) => allowed |= model.Has(feature) ? bits : 0;
     }
 
     private bool WritePat(ulong value)
@@ -224,9 +347,38 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         return true;
     }
 
+    private bool WritePkrs(ulong value)
+    {
+        if ((value >> 32) != 0)
+        {
+            return Refuse();
+        }
+        uint changed = (uint)value ^ _s->Pkrs;
+        _s->Pkrs = (uint)value;
+        NoteKeys(changed, ControlBits.SupervisorKeys);
+        return true;
+    }
+
+    /// <param name="enable">The bit of CR4 that puts the register in force.</param>
+    private void NoteKeys(uint changed, ulong enable)
+    {
+        if (changed != 0 && (_s->Cr4 & enable) != 0)
+        {
+            processor.Mmu.KeysChanged((changed & 3) != 0);
+        }
+    }
+
+    /// <summary>PAE paging outside long mode.</summary>
+    private static bool UsesPointers(ulong cr0, ulong cr4, ulong efer) =>
+        (cr0 & ControlBits.Paging) != 0 && (cr4 & ControlBits.Pae) != 0 && (efer & ControlBits.LongModeActive) == 0;
+
+    /// <summary>Reads PAE's directory pointers if that is the paging that will be in force. #GP if one has reserved bits (SDM 3A 4.4.1).</summary>
+    private bool LoadPointers(ulong cr0, ulong cr3, ulong cr4, ulong efer) =>
+        !UsesPointers(cr0, cr4, efer) || processor.Mmu.TryLoadPointers(cr3) || Refuse();
+
     private bool SetCanonical(ref ulong field, ulong value)
     {
-        if ((long)(value << 16) >> 16 != (long)value)
+        if (!LinearAddress.IsCanonicalForRegisters(processor.Model, value))
         {
             return Refuse();
         }

@@ -133,6 +133,10 @@ internal static unsafe partial class SystemInstructions
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
         bool to64 = o->Extra == 8;
+        if (to64 && ReturnsChecked(s) && !LinearAddress.IsCanonical(s, s->Gpr[1]))
+        {
+            return Exits.Fault(s, o, Vectors.GeneralProtection);
+        }
         ushort selector = (ushort)(s->Star >> 48);
         s->Rip = to64 ? s->Gpr[1] : (uint)s->Gpr[1];
         Flags.Set(s, s->Gpr[11] & ~(ulong)(Flags.Resume | Flags.Virtual8086));
@@ -174,12 +178,20 @@ internal static unsafe partial class SystemInstructions
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
         bool to64 = o->Extra == 8;
+        if (to64 && (!LinearAddress.IsCanonical(s, s->Gpr[1]) || !LinearAddress.IsCanonical(s, s->Gpr[2])))
+        {
+            return Exits.Fault(s, o, Vectors.GeneralProtection);
+        }
         s->Rip = to64 ? s->Gpr[2] : (uint)s->Gpr[2];
         s->Gpr[4] = to64 ? s->Gpr[1] : (uint)s->Gpr[1];
         EnterFlat(s, (ushort)((s->SysenterCs & 0xFFFC) + (to64 ? 32u : 16u)), 3, to64);
         s->Retired += o->Ordinal + 1;
         return ControlFlow.DispatchUnlessTrapping(s);
     }
+
+    /// <summary>Intel's processors check the address that SYSRET returns to while still in supervisor mode (SDM 2 SYSRET); AMD's do not,
+    /// and the fetch from there faults (APM 3 SYSRET).</summary>
+    private static bool ReturnsChecked(CpuState* s) => Processor.Of(s).Model.Vendor == "GenuineIntel";
 
     private static Op* Far(CpuState* s, Op* o, ushort selector, ulong offset)
     {

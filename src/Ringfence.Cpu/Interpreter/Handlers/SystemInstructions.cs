@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
@@ -22,7 +21,7 @@ internal static unsafe partial class SystemInstructions
         s->ExitIp = o->IpOffset;
         processor.Count(ExitKind.Cpuid, leaf, (uint)s->Gpr[1]);
         (uint a, uint b, uint c, uint d) = Models.Cpuid.Query(
-            processor.Model, leaf, (uint)s->Gpr[1], new CpuidContext(processor.Apic.Id, 1, s->Cr4, 0, 0));
+            processor.Model, leaf, (uint)s->Gpr[1], new CpuidContext(processor.Apic.Id, 1, s->Cr4, s->Xcr0, s->Xss));
         s->Gpr[0] = a;
         s->Gpr[3] = b;
         s->Gpr[1] = c;
@@ -282,16 +281,6 @@ internal static unsafe partial class SystemInstructions
         // LMSW sets PE but cannot clear it.
         ulong cr0 = (s->Cr0 & ~0xEUL) | (value & 0xF);
         return Processor.Of(s).Registers.WriteCr0(cr0) ? Exits.After(s, o) : Exits.Abort(s, o);
-    }
-
-    public static Op* Invlpg(CpuState* s, Op* o)
-    {
-        if (s->Cpl != 0)
-        {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
-        }
-        Processor.Of(s).Mmu.FlushPage(Wide.Linear(s, o));
-        return Exits.After(s, o);
     }
 
     /// <summary>WBINVD, INVD: there is no cache to write back, only the right to ask.</summary>
