@@ -42,6 +42,8 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         _s->SysenterCs = _s->SysenterEip = _s->SysenterEsp = 0;
         X87Unit.Initialize(&_s->X87);
         _s->Mxcsr = 0x1F80;
+        _s->Xcr0 = 1;
+        _s->Xss = 0;
         Init();
     }
 
