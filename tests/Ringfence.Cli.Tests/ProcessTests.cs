@@ -153,11 +153,11 @@ public sealed class ProcessTests : IDisposable
     }
 
     [Theory]
-    [InlineData(new byte[] { 0xEB, 0xFE }, 124)] // JMP $
-    [InlineData(new byte[] { 0x31, 0xC0, 0x8E, 0xD8, 0x0F, 0x01, 0x1E, 0x00, 0x06, 0xCC }, 4)] // LIDT [0x600] (limit 0); INT3
-    public void TheTextScreenIsShownHoweverItEnds(byte[] code, int expected)
+    [InlineData(124, new byte[] { 0xEB, 0xFE }, "--timeout", "500ms")] // JMP $
+    [InlineData(4, new byte[] { 0x31, 0xC0, 0x8E, 0xD8, 0x0F, 0x01, 0x1E, 0x00, 0x06, 0xCC })] // LIDT [0x600] (limit 0); INT3
+    public void TheTextScreenIsShownHoweverItEnds(int expected, byte[] code, params string[] more)
     {
-        (int exit, string output, string _) = RingfenceProcess.Run("run", "--kernel", BootSector(code), "--screen", "text", "--timeout", "500ms");
+        (int exit, string output, string _) = RingfenceProcess.Run(["run", "--kernel", BootSector(code), "--screen", "text", .. more]);
         Assert.Equal(expected, exit);
         Assert.Equal(27, output.Count(character => character == '\n'));
     }

@@ -11,7 +11,12 @@ internal sealed class CpuModelCatalog
 
     private CpuModelCatalog(JsonElement root)
     {
-        Rules = new FeatureRules(root.GetProperty("requires").EnumerateObject().ToDictionary(r => Named(r.Name), r => Set(r.Value)));
+        FeatureSet[] requires = new FeatureSet[CpuFeatures.All.Count];
+        foreach (JsonProperty rule in root.GetProperty("requires").EnumerateObject())
+        {
+            requires[(int)Named(rule.Name)] = Set(rule.Value);
+        }
+        Rules = new FeatureRules(requires);
         foreach (JsonProperty alias in root.GetProperty("aliases").EnumerateObject())
         {
             _aliases.Add(alias.Name, Named(alias.Value.GetString()!));

@@ -1,11 +1,11 @@
 namespace Ringfence.Cpu.Models;
 
 /// <summary>Which features need which others.</summary>
-/// <param name="requires">What each feature needs; one that is not there needs nothing.</param>
-internal sealed class FeatureRules(IReadOnlyDictionary<CpuFeature, FeatureSet> requires)
+/// <param name="requires">What each feature needs, in the order of <see cref="CpuFeature"/>.</param>
+internal sealed class FeatureRules(FeatureSet[] requires)
 {
     /// <summary>What the feature needs itself.</summary>
-    public FeatureSet Requirements(CpuFeature feature) => requires.GetValueOrDefault(feature);
+    public FeatureSet Requirements(CpuFeature feature) => requires[(int)feature];
 
     /// <summary>The set, what its members need, what that needs, and so on.</summary>
     public FeatureSet WithRequirements(FeatureSet set)
