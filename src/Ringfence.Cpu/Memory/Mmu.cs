@@ -156,7 +156,8 @@ internal sealed unsafe class Mmu : IDisposable
             MetNonCanonical = true;
             Exits.Record(_s, Vectors.GeneralProtection);
         }
-        else if (Translate(linear, rights, out _) && Translate(last & _s->LinearMask, rights, out _))
+        else if (Translate(linear, rights, out _)
+            && (((linear ^ last) & ~OffsetMask) == 0 || Translate(last & ~OffsetMask & _s->LinearMask, rights, out _)))
         {
             Exits.Record(_s, Vectors.AlignmentCheck);
         }
