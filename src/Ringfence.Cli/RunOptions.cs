@@ -37,6 +37,8 @@ internal sealed record RunOptions
     /// <summary>Null for standard error.</summary>
     public string? TraceFile { get; init; }
     public ushort? DebugExitPort { get; init; }
+    public bool TestDevice { get; init; }
+    public bool NoReboot { get; init; }
 
     /// <summary>Checks what was typed; null stands for an option that was not given.</summary>
     /// <exception cref="UsageException">Something cannot be.</exception>
@@ -60,6 +62,8 @@ internal sealed record RunOptions
             Trace = trace,
             TraceFile = traceFile,
             DebugExitPort = raw.DebugExit is null ? null : ParsePort(raw.DebugExit),
+            TestDevice = raw.TestDevice,
+            NoReboot = raw.NoReboot,
         };
     }
 
@@ -140,4 +144,6 @@ internal sealed record RawRunOptions
     public bool Stats { get; init; }
     public string? Trace { get; init; }
     public string? DebugExit { get; init; }
+    public bool TestDevice { get; init; }
+    public bool NoReboot { get; init; }
 }

@@ -45,6 +45,7 @@ public sealed unsafe class Processor : IDisposable
         Debugging = new DebugUnit(this);
         Delivery = new EventDelivery(this);
         Registers = new SystemRegisters(this);
+        Msrs = new ModelSpecificRegisters(this);
         Reset();
     }
 
@@ -90,6 +91,8 @@ public sealed unsafe class Processor : IDisposable
 
     internal SystemRegisters Registers { get; }
 
+    internal ModelSpecificRegisters Msrs { get; }
+
     /// <summary>The guest's time-stamp counter. It counts nanoseconds: 1 GHz.</summary>
     internal ulong TimeStamp => (ulong)_clock.Now + State->TscOffset;
 
@@ -104,6 +107,7 @@ public sealed unsafe class Processor : IDisposable
     public void Reset()
     {
         Registers.Reset();
+        Msrs.Reset();
         Apic.Reset();
         Mmu.FlushAll();
         Debugging.Update();
@@ -113,7 +117,7 @@ public sealed unsafe class Processor : IDisposable
     public void PrepareAsFirmware()
     {
         Apic.EnterVirtualWire();
-        Registers.SetFirmwareMemoryTypes();
+        Msrs.SetFirmwareMemoryTypes();
     }
 
     /// <summary>INIT: as <see cref="Reset"/>, but the APIC's identity and the FPU stay (SDM 3A 10.1.1). The processor is to wait for SIPI.</summary>

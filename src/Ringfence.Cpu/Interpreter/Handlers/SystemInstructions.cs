@@ -58,7 +58,7 @@ internal static unsafe partial class SystemInstructions
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
         Processor processor = Processor.Of(s);
-        if (!processor.Registers.ReadMsr((uint)s->Gpr[1], out ulong value))
+        if (!processor.Msrs.Read((uint)s->Gpr[1], out ulong value))
         {
             return Exits.Abort(s, o);
         }
@@ -81,7 +81,7 @@ internal static unsafe partial class SystemInstructions
         s->ExitIp = o->IpOffset;
         processor.Count(ExitKind.MsrWrite, (uint)s->Gpr[1], value);
         uint mode = s->Mode;
-        if (!processor.Registers.WriteMsr((uint)s->Gpr[1], value))
+        if (!processor.Msrs.Write((uint)s->Gpr[1], value))
         {
             return Exits.Abort(s, o);
         }
