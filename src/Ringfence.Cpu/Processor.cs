@@ -140,7 +140,7 @@ public sealed unsafe class Processor : IDisposable
     /// <summary>To be called after state was set from outside: everything derived from it is made anew.</summary>
     public void StateLoaded()
     {
-        Mmu.FlushAll();
+        Registers.StateLoaded();
         Blocks.Flush();
         Debugging.Update();
         NoteInterrupts();
@@ -349,7 +349,7 @@ public sealed unsafe class Processor : IDisposable
         CpuState* s = State;
         if ((s->Mode & CodeMode.BitsMask) == CodeMode.Bits64)
         {
-            if ((long)(linear << 16) >> 16 == (long)linear)
+            if (LinearAddress.IsCanonical(s, linear))
             {
                 return true;
             }

@@ -180,7 +180,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
         private bool FetchSecond()
         {
             if (Faulted || !processor.CheckFetch(_linear + (ulong)_inFirst)
-                || !processor.Mmu.Translate((_linear + (ulong)_inFirst) & processor.State->LinearMask, AccessKind.Execute, out ulong physical))
+                || !processor.Mmu.TranslateFetch((_linear + (ulong)_inFirst) & processor.State->LinearMask, out ulong physical))
             {
                 Faulted = true;
                 return false;

@@ -1,4 +1,6 @@
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Memory;
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 
 namespace Ringfence.Cpu.SystemLevel;
@@ -43,6 +45,7 @@ internal sealed unsafe class ModelSpecificRegisters(Processor processor)
             case 0x179: value = 0; return true;
             case 0x277: value = _s->Pat; return true;
             case 0x6E0: value = processor.Apic.TscDeadline; return true;
+            case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): value = _s->Pkrs; return true;
             // Event selectors and performance counters of families 6 to 14h: there, and nothing counts.
             case >= 0xC001_0000 and <= 0xC001_0007: value = 0; return true;
             case 0xC000_0080: value = _s->Efer; return true;
@@ -79,6 +82,7 @@ internal sealed unsafe class ModelSpecificRegisters(Processor processor)
             case 0x179: return true;
             case 0x277: return WritePat(value);
             case 0x6E0: processor.Apic.TscDeadline = value; return true;
+            case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): return processor.Registers.WritePkrs(value);
             case >= 0xC001_0000 and <= 0xC001_0007: return true;
             case 0xC000_0080: return WriteEfer(value);
             case 0xC000_0081: _s->Star = value; return true;
@@ -130,7 +134,7 @@ internal sealed unsafe class ModelSpecificRegisters(Processor processor)
 
     private bool SetCanonical(ref ulong field, ulong value)
     {
-        if ((long)(value << 16) >> 16 != (long)value)
+        if (!LinearAddress.IsCanonicalForRegisters(processor.Model, value))
         {
             return Refuse();
         }
