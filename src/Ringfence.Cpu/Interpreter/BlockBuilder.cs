@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter.Handlers;
-using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
 
