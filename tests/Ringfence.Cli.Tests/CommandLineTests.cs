@@ -47,6 +47,13 @@ public sealed class CommandLineTests
         Assert.True(options.NoReboot);
     }
 
+    [Fact]
+    public void ABiosStandsInPlaceOfAKernel()
+    {
+        RunOptions options = Parse("run", "--bios", "b");
+        Assert.Equal(("b", null), (options.Bios, options.Kernel));
+    }
+
     [Theory]
     [InlineData("-v")]
     [InlineData("--stats-like quiet")]
@@ -68,6 +75,9 @@ public sealed class CommandLineTests
     [InlineData("--kernel: given 2 times", "run", "--kernel", "a", "--kernel", "b")]
     [InlineData("--kernel: the name of the file is empty", "run", "--kernel", "")]
     [InlineData("--initrd: the name of the file is empty", "run", "--initrd", ",args")]
+    [InlineData("--bios: the name of the file is empty", "run", "--bios", "")]
+    [InlineData("--bios: a BIOS image starts alone", "run", "--bios", "b", "--kernel", "k")]
+    [InlineData("--bios: a BIOS image starts alone", "run", "--bios", "b", "--append", "x")]
     [InlineData("--memory: '3X' is no size", "run", "--memory", "3X")]
     [InlineData("--memory: 0 cannot be", "run", "--memory", "0")]
     [InlineData("--memory: 2T cannot be", "run", "--memory", "2T")]
@@ -96,7 +106,7 @@ public sealed class CommandLineTests
         (int code, string output, string error) = Invoke("run", "--help");
         Assert.Equal(0, code);
         Assert.Equal("", error);
-        foreach (string option in (string[])["--kernel", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--timeout", "--stats", "--trace", "--debug-exit"])
+        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--timeout", "--stats", "--trace", "--debug-exit"])
         {
             Assert.Contains(option + " ", output, StringComparison.Ordinal);
         }

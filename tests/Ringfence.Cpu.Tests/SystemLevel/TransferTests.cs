@@ -82,6 +82,17 @@ public sealed unsafe class TransferTests
         Assert.True(intel || guest.State->Rip == 0xD001);
     }
 
+    /// <summary>SDM 3B 18.3.1.4: SYSRET that sets TF is trapped, at the address it goes to.</summary>
+    [Fact]
+    public void SysretIsTrappedByTheFlagsItLoads()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.State->Star = ((ulong)Guest.Code64 << 32) | ((ulong)(Guest.UserCode64 - 16) << 48);
+        guest.State->Gpr[1] = 0xD000;
+        guest.State->Gpr[11] = Flags.Trap | 2;
+        Assert.Equal(new Outcome(1, 0, 0xD000), guest.Run(0x48, 0x0F, 0x07));
+    }
+
     /// <summary>APM 2 6.1.2: AMD's processors have no SYSENTER in long mode; SDM 2: Intel's goes to 64-bit code.</summary>
     [Theory]
     [InlineData(GuestMode.Long)]
