@@ -215,6 +215,25 @@ public sealed unsafe class TransferTests
         Assert.Equal(delivered, outcome.Vector);
     }
 
+    /// <summary>SDM 2 ENTER: the new top of the stack must be writable, and within the limit.</summary>
+    [Fact]
+    public void EnterTouchesTheNewTop()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Page(0x6000) = 0;
+        guest.State->Gpr[4] = 0x7010;
+        Assert.Equal(new Outcome(14, 2, Guest.Code), guest.Run(0xC8, 0x20, 0, 0)); // enter 20h, 0
+        Assert.Equal(0x6FE8UL, guest.State->Cr2);
+        Assert.Equal(0x7010UL, guest.Stack(4));
+        using var small = new Guest(GuestMode.Protected32);
+        small.Describe(Small, (uint)Guest.Data, 0xFFF, 0x4097);
+        small.State->Ss = small.Load(Small);
+        small.State->Gpr[4] = 0x1010;
+        small.State->IdtLimit = 0;
+        Assert.Equal(-2, small.Run(0xC8, 0x20, 0, 0).Vector);
+        Assert.StartsWith("#SS(0)", small.Processor.ShutdownReport, StringComparison.Ordinal);
+    }
+
     /// <summary>SDM 2 UD0, UD1, UD2.</summary>
     [Theory]
     [InlineData("0FFFC0")]

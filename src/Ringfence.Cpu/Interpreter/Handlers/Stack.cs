@@ -187,7 +187,16 @@ internal static unsafe class Stack
                 return Exits.Abort(s, o);
             }
         }
-        TStack.Set(s, TStack.Get(s) - (o->Immediate & 0xFFFF));
+        // A write at the new top must be possible, though none is made (SDM 2 ENTER).
+        ulong end = TStack.Get(s) - (o->Immediate & 0xFFFF);
+        bool inside = (s->Mode & CodeMode.Flat) != 0
+            || SegmentGuard.Permits(s, &s->Ss, (s->Mode & CodeMode.Stack32) != 0 ? (uint)end : (ushort)end, (ulong)sizeof(T), true);
+        if (!inside || !GuestAccess.ReadForWrite<T>(s, TStack.Linear(s, end), out _))
+        {
+            s->Gpr[4] = old;
+            return inside ? Exits.Abort(s, o) : Exits.Fault(s, o, Vectors.StackFault);
+        }
+        TStack.Set(s, end);
         Width.Set<T>(s, Slots.Rbp, top);
         o++;
         return o->Handler(s, o);
