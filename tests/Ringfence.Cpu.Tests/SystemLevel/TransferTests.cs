@@ -221,10 +221,10 @@ public sealed unsafe class TransferTests
     {
         using var guest = new Guest(GuestMode.Long);
         guest.Page(0x6000) = 0;
-        guest.State->Gpr[4] = 0x7010;
-        Assert.Equal(new Outcome(14, 2, Guest.Code), guest.Run(0xC8, 0x20, 0, 0)); // enter 20h, 0
+        guest.State->Gpr[4] = 0x7100;
+        Assert.Equal(new Outcome(14, 2, Guest.Code), guest.Run(0xC8, 0x10, 1, 0)); // enter 110h, 0
         Assert.Equal(0x6FE8UL, guest.State->Cr2);
-        Assert.Equal(0x7010UL, guest.Stack(4));
+        Assert.Equal(0x7100UL, guest.Stack(4));
         using var small = new Guest(GuestMode.Protected32);
         small.Describe(Small, (uint)Guest.Data, 0xFFF, 0x4097);
         small.State->Ss = small.Load(Small);

@@ -175,7 +175,8 @@ internal static unsafe class Stack
         {
             return Exits.Abort(s, o);
         }
-        ulong top = TStack.Get(s);
+        // By operand size, not by the stack's: a frame of 32 bits on a stack of 16 has all of ESP.
+        ulong top = Width.Truncate<T>(s->Gpr[4]);
         for (int i = 1; i <= level; i++)
         {
             bool pushed = i == level
