@@ -7,6 +7,7 @@ namespace Ringfence.Cli;
 internal sealed class CommandLine
 {
     private readonly Option<string?> _kernel = Text("--kernel", "F", "Linux bzImage, ELF (PVH or plain), multiboot image or flat real-mode image. Without it, a small guest of our own");
+    private readonly Option<string?> _bios = Text("--bios", "F", "BIOS image to start at the reset vector, in place of a kernel");
     private readonly Option<string[]> _initrd = new("--initrd")
     {
         HelpName = "F[,ARGS]",
@@ -24,6 +25,8 @@ internal sealed class CommandLine
     private readonly Option<bool> _stats = new("--stats") { Description = "Print statistics on standard error at the end" };
     private readonly Option<string?> _trace = Text("--trace", "exits[:F]", "A line for each exit to the VMM, on standard error or to a file");
     private readonly Option<string?> _debugExit = Text("--debug-exit", "PORT", "A write of V to this I/O port ends the guest with exit code (V << 1) | 1");
+    private readonly Option<bool> _testDevice = new("--test-device") { Description = "Add the device that test suites know as QEMU's pc-testdev" };
+    private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End at a reset instead of starting the guest again" };
     private readonly Option<bool> _version = new("--version") { Description = "Show the version" };
     private readonly Argument<string?> _model = new("MODEL")
     {
@@ -48,7 +51,8 @@ internal sealed class CommandLine
         _showCpus = cpus;
         _runCommand = new Command("run", "Run a guest until it ends")
         {
-            _kernel, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _screen, _timeout, _stats, _trace, _debugExit,
+            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _screen, _timeout, _stats, _trace, _debugExit,
+            _testDevice, _noReboot,
         };
         _cpuList = new Command("list", "Name the processor models") { _json };
         _cpuShow = new Command("show", "Tell what a processor model is: signature, caches, features advertised and withheld") { _model, _json };
@@ -118,6 +122,7 @@ internal sealed class CommandLine
         return RunOptions.Create(new RawRunOptions
         {
             Kernel = result.GetValue(_kernel),
+            Bios = result.GetValue(_bios),
             Initrds = result.GetValue(_initrd) ?? [],
             Append = result.GetValue(_append),
             Memory = result.GetValue(_memory),
@@ -130,6 +135,8 @@ internal sealed class CommandLine
             Stats = result.GetValue(_stats),
             Trace = result.GetValue(_trace),
             DebugExit = result.GetValue(_debugExit),
+            TestDevice = result.GetValue(_testDevice),
+            NoReboot = result.GetValue(_noReboot),
         });
     }
 
@@ -154,7 +161,7 @@ internal sealed class CommandLine
 
     private void CheckCount(Option option, OptionResult given)
     {
-        if (option == _stats)
+        if (option.ValueType == typeof(bool))
         {
             return;
         }

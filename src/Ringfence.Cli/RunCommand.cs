@@ -91,12 +91,15 @@ internal static class RunCommand
     private static MachineSpec Specify(RunOptions options, ISerialEndpoint serial, TextWriter? trace) => new()
     {
         Kernel = options.Kernel,
+        Bios = options.Bios,
         Initrds = [.. options.Initrds.Select(initrd => new InitrdSpec(initrd.Path, initrd.Arguments))],
         Append = options.Append,
         Memory = options.Memory,
         Cpus = options.Cpus,
         Cpu = options.Cpu,
         DebugExitPort = options.DebugExitPort,
+        TestDevice = options.TestDevice,
+        NoReboot = options.NoReboot,
         Serial = serial,
         Screen = options.Screen,
         Trace = trace is null ? null : new ExitTraceWriter(trace),

@@ -43,8 +43,11 @@ public sealed unsafe class Processor : IDisposable
         Blocks = new BlockCache(this, State, memory, shared);
         Apic = new LocalApic(apicId, clock, this, woken);
         Segments = new SegmentLoader(this);
+        Tasks = new TaskSwitcher(this);
+        Debugging = new DebugUnit(this);
         Delivery = new EventDelivery(this);
         Registers = new SystemRegisters(this);
+        Msrs = new ModelSpecificRegisters(this);
         Reset();
     }
 
@@ -86,9 +89,15 @@ public sealed unsafe class Processor : IDisposable
 
     internal SegmentLoader Segments { get; }
 
+    internal TaskSwitcher Tasks { get; }
+
+    internal DebugUnit Debugging { get; }
+
     internal EventDelivery Delivery { get; }
 
     internal SystemRegisters Registers { get; }
+
+    internal ModelSpecificRegisters Msrs { get; }
 
     /// <summary>The guest's time-stamp counter. It counts nanoseconds: 1 GHz.</summary>
     internal ulong TimeStamp => (ulong)_clock.Now + State->TscOffset;
@@ -104,16 +113,17 @@ public sealed unsafe class Processor : IDisposable
     public void Reset()
     {
         Registers.Reset();
+        Msrs.Reset();
         Apic.Reset();
         Mmu.FlushAll();
-        ModeChanged();
+        Debugging.Update();
     }
 
     /// <summary>What firmware does to a bootstrap processor before it hands on, for guests that are entered directly.</summary>
     public void PrepareAsFirmware()
     {
         Apic.EnterVirtualWire();
-        Registers.SetFirmwareMemoryTypes();
+        Msrs.SetFirmwareMemoryTypes();
     }
 
     /// <summary>INIT: as <see cref="Reset"/>, but the APIC's identity and the FPU stay (SDM 3A 10.1.1). The processor is to wait for SIPI.</summary>
@@ -122,7 +132,7 @@ public sealed unsafe class Processor : IDisposable
         Registers.Init();
         Apic.Init();
         Mmu.FlushAll();
-        ModeChanged();
+        Debugging.Update();
     }
 
     /// <summary>SIPI: real mode at vector x 4 KiB.</summary>
@@ -138,7 +148,7 @@ public sealed unsafe class Processor : IDisposable
     {
         Registers.StateLoaded();
         Blocks.Flush();
-        ModeChanged();
+        Debugging.Update();
         NoteInterrupts();
     }
 
@@ -185,11 +195,13 @@ public sealed unsafe class Processor : IDisposable
         {
             uint shadow = s->InterruptShadow;
             s->InterruptShadow = InterruptShadow.None;
-            bool step = (s->SystemFlags & Flags.Trap) != 0;
-            Delivery.TrapPending = step;
-            if ((s->Attention & Attentions.Code) != 0)
+            Delivery.TrapPending = (s->SystemFlags & Flags.Trap) != 0;
+            // RF, and on Intel's processors MOV SS before, let the next instruction's breakpoint pass (SDM 3A 6.8.3).
+            bool passes = (s->SystemFlags & Flags.Resume) != 0 || (shadow == InterruptShadow.MovSs && Debugging.HasCode && !Model.IsAmd);
+            bool step = Delivery.TrapPending || Debugging.Pending != 0 || passes;
+            if ((s->Attention & (Attentions.Code | Attentions.Debug)) != 0)
             {
-                Interlocked.And(ref s->Attention, ~Attentions.Code);
+                Interlocked.And(ref s->Attention, ~(Attentions.Code | Attentions.Debug));
                 CodeRequests.Serve();
             }
             if (s->Attention != 0)
@@ -204,31 +216,15 @@ public sealed unsafe class Processor : IDisposable
                 {
                     step = true;
                 }
-                else if (TakeInterrupt())
+                else if (TakeInterrupt() && s->Event == ExitEvent.None)
                 {
-                    step = false;
+                    // What runs next is the handler.
+                    continue;
                 }
             }
-            if (s->Event == ExitEvent.None)
+            if (s->Event == ExitEvent.None && (Debugging.Pending == 0 || shadow == InterruptShadow.MovSs))
             {
-                // A block that wants to be linked has looked in the jump cache already.
-                Op* op = step ? Blocks.Step() : s->LinkSlot != null ? Blocks.Find() : ControlFlow.Dispatch(s);
-                if (op == null && s->Event == ExitEvent.None)
-                {
-                    op = Blocks.Find();
-                }
-                Execute(op);
-                if (s->Event is ExitEvent.Step or ExitEvent.Redecode)
-                {
-                    bool alone = s->Event == ExitEvent.Step;
-                    s->Event = ExitEvent.None;
-                    Execute(alone ? Blocks.Step() : Blocks.Find());
-                }
-            }
-            if (s->RepeatRest != 0)
-            {
-                s->Gpr[1] += s->RepeatRest;
-                s->RepeatRest = 0;
+                ExecuteNext(step, passes);
             }
             if (s->Event != ExitEvent.None)
             {
@@ -240,10 +236,12 @@ public sealed unsafe class Processor : IDisposable
                     {
                         NameNonCanonicalFault();
                     }
+                    // What was noted on the way is noted again when the instruction is restarted.
+                    Debugging.Pending = 0;
                     Count(ExitKind.Exception, s->FaultVector, s->FaultError);
                     Delivery.DeliverFault();
                 }
-                if (happened == ExitEvent.Halt && !Delivery.TrapPending)
+                if (happened == ExitEvent.Halt && !Delivery.TrapPending && Debugging.Pending == 0)
                 {
                     Count(ExitKind.Halt, 0, 0);
                     return RunResult.Halted;
@@ -259,15 +257,43 @@ public sealed unsafe class Processor : IDisposable
                     return RunResult.Shutdown;
                 }
             }
-            if (Delivery.TrapPending && s->InterruptShadow != InterruptShadow.MovSs)
+            if ((Delivery.TrapPending || Debugging.Pending != 0) && s->InterruptShadow != InterruptShadow.MovSs)
             {
-                Delivery.DeliverSingleStep();
+                Delivery.DeliverDebugTrap();
                 if (s->Event == ExitEvent.Shutdown)
                 {
                     s->Event = ExitEvent.None;
                     return RunResult.Shutdown;
                 }
             }
+        }
+    }
+
+    /// <summary>Runs blocks until one has a reason to come back, or one instruction.</summary>
+    private void ExecuteNext(bool step, bool passes)
+    {
+        CpuState* s = State;
+        if (step)
+        {
+            ExecuteAlone(passes);
+            return;
+        }
+        // A block that wants to be linked has looked in the jump cache already.
+        Op* op = s->LinkSlot != null ? Blocks.Find() : ControlFlow.Dispatch(s);
+        if (op == null && s->Event == ExitEvent.None)
+        {
+            op = Blocks.Find();
+        }
+        Execute(op);
+        if (s->Event == ExitEvent.Step)
+        {
+            s->Event = ExitEvent.None;
+            ExecuteAlone(false);
+        }
+        else if (s->Event == ExitEvent.Redecode)
+        {
+            s->Event = ExitEvent.None;
+            Execute(Blocks.Find());
         }
     }
 
@@ -327,6 +353,7 @@ public sealed unsafe class Processor : IDisposable
         mode |= (s->Cr0 & ControlBits.TaskSwitched) != 0 ? CodeMode.NoSse : 0;
         bool avx = (s->Cr4 & ControlBits.OsXsave) != 0 && (s->Xcr0 & ControlBits.Xcr0Avx) == ControlBits.Xcr0Avx;
         mode |= avx && (mode & CodeMode.Protected) != 0 ? 0 : CodeMode.InvalidAvx;
+        mode |= Debugging.HasCode ? CodeMode.Breakpoints : 0;
         s->Mode = mode;
         Mmu.SelectTlb();
     }
@@ -411,10 +438,41 @@ public sealed unsafe class Processor : IDisposable
     private void Execute(Op* op)
     {
         CpuState* s = State;
+        Debugging.Alone = false;
         while (op != null)
         {
             op = op->Handler(s, op);
         }
+        Debugging.Alone = true;
+        RestoreCount();
+    }
+
+    /// <summary>Runs the instruction at RIP and no more, decoded anew.</summary>
+    /// <param name="passes">A breakpoint on it does not count.</param>
+    private void ExecuteAlone(bool passes)
+    {
+        CpuState* s = State;
+        if (!passes && Debugging.HasCode && Debugging.StopsAt((s->Rip + s->Cs.Base) & s->LinearMask))
+        {
+            return;
+        }
+        // RF ends as an instruction begins (SDM 3B 18.3.1.1).
+        s->SystemFlags &= ~(ulong)Flags.Resume;
+        Op* op = Blocks.Step();
+        if (op != null)
+        {
+            // What it returns would be the next block.
+            op->Handler(s, op);
+            s->LinkSlot = null;
+            RestoreCount();
+        }
+    }
+
+    /// <summary>Gives back what a repeated string instruction's guard has taken from its count.</summary>
+    private void RestoreCount()
+    {
+        State->Gpr[1] += State->RepeatRest;
+        State->RepeatRest = 0;
     }
 
     private static bool IsFlat(in SegmentRegister segment) =>
@@ -486,4 +544,6 @@ internal static class Attentions
     public const int Nmi = 4;
     /// <summary>Another processor asks something about decoded code.</summary>
     public const int Code = 8;
+    /// <summary>A debug exception is due after the instruction: see <see cref="DebugUnit.Pending"/>.</summary>
+    public const int Debug = 16;
 }

@@ -46,6 +46,9 @@ public interface IVm : IDisposable
 
     /// <summary>The level of the 8259 pair's INTR output. Thread-safe.</summary>
     void SetExternalInterrupt(bool asserted);
+
+    /// <summary>A device has written to RAM: no vCPU may go on with code that was there before. Thread-safe.</summary>
+    void NoteMemoryWritten(ulong address, ulong length);
 }
 
 /// <summary>One virtual processor. Everything but <see cref="RequestExit"/> belongs to the thread that runs it.</summary>
@@ -116,7 +119,12 @@ public interface IExitTrace
 /// <param name="HaltTime">Time asleep in HLT.</param>
 /// <param name="Exits">Exits by kind.</param>
 public sealed record VcpuStatistics(
-    long Instructions, TimeSpan GuestTime, TimeSpan VmmTime, TimeSpan HaltTime, IReadOnlyDictionary<string, long> Exits);
+    long Instructions, TimeSpan GuestTime, TimeSpan VmmTime, TimeSpan HaltTime, IReadOnlyDictionary<string, long> Exits)
+{
+    public static VcpuStatistics operator +(VcpuStatistics a, VcpuStatistics b) => new(
+        a.Instructions + b.Instructions, a.GuestTime + b.GuestTime, a.VmmTime + b.VmmTime, a.HaltTime + b.HaltTime,
+        a.Exits.Concat(b.Exits).GroupBy(exit => exit.Key).ToDictionary(group => group.Key, group => group.Sum(exit => exit.Value)));
+}
 
 /// <summary>A segment register with its hidden part. <paramref name="Attributes"/> is laid out as the VMX access rights (SDM 3C 25.4.1):
 /// type 0-3, S 4, DPL 5-6, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16.</summary>

@@ -8,6 +8,9 @@ public sealed record MachineSpec
     /// <summary>Path of a kernel image; null for the guest that ships in the program.</summary>
     public string? Kernel { get; init; }
 
+    /// <summary>Path of a BIOS image to start at the reset vector, in place of a kernel.</summary>
+    public string? Bios { get; init; }
+
     /// <summary>Initial RAM disks, or multiboot modules.</summary>
     public IReadOnlyList<InitrdSpec> Initrds { get; init; } = [];
 
@@ -25,6 +28,12 @@ public sealed record MachineSpec
     /// <summary>A write of V to this port ends the machine with code (V &lt;&lt; 1) | 1, as QEMU's isa-debug-exit does. It and the
     /// three ports after it must be free.</summary>
     public ushort? DebugExitPort { get; init; }
+
+    /// <summary>Has the device that test suites know as QEMU's pc-testdev.</summary>
+    public bool TestDevice { get; init; }
+
+    /// <summary>A reset ends the machine; otherwise it starts the guest again.</summary>
+    public bool NoReboot { get; init; }
 
     /// <summary>Where the first serial line's output goes; null to drop it.</summary>
     public ISerialEndpoint? Serial { get; init; }
@@ -77,7 +86,7 @@ public enum MachineEndKind
     PoweredOff,
     /// <summary>HLT with interrupts off: nothing can wake it.</summary>
     Halted,
-    /// <summary>The guest asked for a reset.</summary>
+    /// <summary>The guest asked for a reset, and the machine was not to start again.</summary>
     Reset,
     TripleFault,
     /// <summary>Through the debug exit port; <see cref="MachineEnd.Code"/> is the exit code.</summary>

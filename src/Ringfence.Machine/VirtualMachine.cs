@@ -1,6 +1,6 @@
 using System.Diagnostics;
-using Ringfence.Devices;
 using Ringfence.Devices.Display;
+using Ringfence.Devices.Timers;
 using Ringfence.Engine;
 using Ringfence.Firmware;
 using Ringfence.Firmware.Monitor;
@@ -10,61 +10,73 @@ namespace Ringfence.Machine;
 
 /// <summary>
 /// A virtual machine: memory, board, processors, a loaded guest. <see cref="Create"/> makes it, <see cref="Run"/> runs it to its end,
-/// <see cref="Dispose"/> gives back all it held. Several live in one process and know nothing of each other.
+/// through any number of resets, <see cref="Dispose"/> gives back all it held. Several live in one process and know nothing of each other.
 /// </summary>
 public sealed class VirtualMachine : IDisposable
 {
-    private readonly HostClock _clock = new();
+    private readonly MachineSpec _spec;
+    private readonly IEngine _engine;
     private readonly GuestMemory _memory;
-    private readonly Board _board;
-    private readonly IVm _vm;
-    private readonly TaskCompletionSource<MachineEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Stopwatch _elapsed = new();
-    private bool _disposed;
+    /// <summary>Held while a life gives way to the next, and by whoever comes from outside to use one.</summary>
+    private readonly Lock _gate = new();
+    /// <summary>What to load at a reset.</summary>
+    private readonly LoadRequest? _request;
+    private MachineLife? _life;
+    /// <summary>Of lives that are over.</summary>
+    private IReadOnlyList<VcpuStatistics> _past = [];
 
     private VirtualMachine(MachineSpec spec, IEngine engine)
     {
-        GuestMemory? memory = null;
-        Board? board = null;
-        IVm? vm = null;
+        _spec = spec;
+        _engine = engine;
+        _memory = new GuestMemory(spec.Memory);
         try
         {
-            memory = new GuestMemory(spec.Memory);
-            BootState boot = GuestLoader.Load(memory, Request(spec));
-            Sink sink = new();
-            board = new Board(spec, _clock, sink, End);
-            vm = engine.CreateVm(new VmOptions(memory, _clock, board, spec.Cpu, spec.Cpus, spec.Trace, spec.MeasureTime));
-            sink.Vm = vm;
-            vm.Vcpus[0].Load(ToVcpuState(boot));
+            LoadRequest request = Request(spec);
+            _life = new MachineLife(spec, engine, _memory, request);
+            // Files may be large: they are kept only for a reset.
+            _request = spec.NoReboot ? null : request;
+            Description = _life.Description;
             if (spec.Serial is { } endpoint)
             {
-                board.Serial.RoomAvailable += endpoint.RoomAvailable;
-                endpoint.Connect(board.Serial.Receive);
+                _life.Serial.RoomAvailable += endpoint.RoomAvailable;
+                endpoint.Connect(Receive);
             }
-            Description = boot.Description;
         }
         catch
         {
-            // In the order of Dispose, and for its reason.
-            _clock.Dispose();
-            vm?.Dispose();
-            board?.Dispose();
-            memory?.Dispose();
+            Dispose();
             throw;
         }
-        _memory = memory;
-        _board = board;
-        _vm = vm;
     }
 
     /// <summary>One line: what was loaded and how it is entered.</summary>
     public string Description { get; }
 
     /// <summary>What the text screen shows now; null without one. Any thread, until <see cref="Dispose"/>.</summary>
-    public TextScreen? Screen => _board.Screen?.Read();
+    public TextScreen? Screen
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _life?.Screen;
+            }
+        }
+    }
 
     /// <summary>What was counted. Exact once <see cref="Run"/> has returned.</summary>
-    public MachineStatistics Statistics => new(_elapsed.Elapsed, [.. _vm.Vcpus.Select(v => v.Statistics)]);
+    public MachineStatistics Statistics
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return new MachineStatistics(_elapsed.Elapsed, Sum(_past, _life?.Statistics ?? []));
+            }
+        }
+    }
 
     /// <summary>Loads the guest and makes the machine, ready to run.</summary>
     /// <exception cref="GuestLoadException">The guest cannot be loaded: one line that names the file and the reason.</exception>
@@ -77,120 +89,65 @@ public sealed class VirtualMachine : IDisposable
     /// <summary>Runs the guest on threads of its own until it ends, or <paramref name="stop"/> is cancelled. Once only.</summary>
     public MachineEnd Run(CancellationToken stop = default)
     {
-        using CancellationTokenRegistration registration = stop.Register(() => End(new MachineEnd(MachineEndKind.Stopped)));
-        Thread[] threads = [.. _vm.Vcpus.Select(vcpu => new Thread(() => RunVcpu(vcpu)) { Name = $"ringfence-vcpu{vcpu.Index}", IsBackground = true })];
         _elapsed.Start();
-        foreach (Thread thread in threads)
+        MachineEnd end = _life!.Run(stop);
+        while (end.Kind == MachineEndKind.Reset && _request is not null)
         {
-            thread.Start();
-        }
-        foreach (Thread thread in threads)
-        {
-            thread.Join();
+            Restart(_request);
+            end = _life.Run(stop);
         }
         _elapsed.Stop();
-        return _end.Task.GetAwaiter().GetResult();
+        return end;
     }
 
     /// <summary>Frees processors, devices and memory. Not while <see cref="Run"/> is under way.</summary>
     public void Dispose()
     {
-        if (_disposed)
+        lock (_gate)
         {
-            return;
+            _life?.Dispose();
+            _life = null;
+            _memory.Dispose();
         }
-        _disposed = true;
-        // The clock first: after it, no timer calls into what is being torn down.
-        _clock.Dispose();
-        _vm.Dispose();
-        _board.Dispose();
-        _memory.Dispose();
     }
 
     private static LoadRequest Request(MachineSpec spec) => new()
     {
-        Kernel = spec.Kernel is null ? EmbeddedGuest.CreateFile() : GuestFile.Open(spec.Kernel),
+        Kernel = (spec.Bios ?? spec.Kernel) is { } path ? GuestFile.Open(path) : EmbeddedGuest.CreateFile(),
+        IsBios = spec.Bios is not null,
         Modules = [.. spec.Initrds.Select(i => new GuestModule(GuestFile.Open(i.Path), i.Arguments))],
         CommandLine = spec.Append,
         Vcpus = spec.Cpus,
         TextScreen = spec.Screen == ScreenKind.Text,
     };
 
-    private static VcpuState ToVcpuState(BootState boot)
-    {
-        static SegmentState Segment(BootSegment s) => new(s.Selector, s.Base, s.Limit, s.Attributes);
-        return new VcpuState
-        {
-            Registers = boot.Registers,
-            Rip = boot.Rip,
-            Rflags = boot.Rflags,
-            Es = Segment(boot.Es),
-            Cs = Segment(boot.Cs),
-            Ss = Segment(boot.Ss),
-            Ds = Segment(boot.Ds),
-            Fs = Segment(boot.Fs),
-            Gs = Segment(boot.Gs),
-            Ldtr = Segment(boot.Ldtr),
-            Tr = Segment(boot.Tr),
-            GdtBase = boot.GdtBase,
-            GdtLimit = boot.GdtLimit,
-            IdtBase = boot.IdtBase,
-            IdtLimit = boot.IdtLimit,
-            Cr0 = boot.Cr0,
-            Cr3 = boot.Cr3,
-            Cr4 = boot.Cr4,
-            Efer = boot.Efer,
-        };
-    }
+    private static IReadOnlyList<VcpuStatistics> Sum(IReadOnlyList<VcpuStatistics> a, IReadOnlyList<VcpuStatistics> b) =>
+        a.Count == 0 ? b : b.Count == 0 ? a : [.. a.Zip(b, (x, y) => x + y)];
 
-    /// <summary>The first reason to end counts. Any thread.</summary>
-    private void End(MachineEnd end)
+    private void Restart(LoadRequest request)
     {
-        if (_end.TrySetResult(end))
+        lock (_gate)
         {
-            foreach (IVcpu vcpu in _vm.Vcpus)
+            RtcState battery = _life!.TakeBattery();
+            _past = Sum(_past, _life.Statistics);
+            _life.Dispose();
+            _life = null;
+            _memory.Clear();
+            _life = new MachineLife(_spec, _engine, _memory, request, battery);
+            if (_spec.Serial is { } endpoint)
             {
-                vcpu.RequestExit();
+                _life.Serial.RoomAvailable += endpoint.RoomAvailable;
             }
         }
+        // The new receiver is empty, and the endpoint may wait for room in the old one.
+        _spec.Serial?.RoomAvailable();
     }
 
-    private void RunVcpu(IVcpu vcpu)
+    private int Receive(ReadOnlySpan<byte> data)
     {
-        try
+        lock (_gate)
         {
-            while (!_end.Task.IsCompleted)
-            {
-                VcpuExit exit = vcpu.Run();
-                switch (exit.Reason)
-                {
-                    case VcpuExitReason.Halted:
-                        End(new MachineEnd(MachineEndKind.Halted));
-                        break;
-                    case VcpuExitReason.Shutdown:
-                        End(new MachineEnd(MachineEndKind.TripleFault, Report: CrashReport.Write(_memory, vcpu.Save(), $"triple fault on CPU {vcpu.Index}: {exit.Detail}")));
-                        break;
-                    case VcpuExitReason.Failed:
-                        End(new MachineEnd(MachineEndKind.Failed, Report: CrashReport.Write(_memory, vcpu.Save(), exit.Detail)));
-                        break;
-                }
-            }
+            return _life?.Serial.Receive(data) ?? 0;
         }
-        catch (Exception unexpected) when (unexpected is not OutOfMemoryException)
-        {
-            // A fault of ours must end the machine, not the process.
-            End(new MachineEnd(MachineEndKind.Failed, Report: $"internal error: {unexpected.GetType().Name}: {unexpected.Message}"));
-        }
-    }
-
-    /// <summary>Interrupts from the board to the processors.</summary>
-    private sealed class Sink : IInterruptSink
-    {
-        public IVm? Vm { get; set; }
-
-        public void Deliver(InterruptMessage message) =>
-            Vm?.DeliverInterrupt(message.Vector, message.DeliveryMode, message.Logical, message.Destination, message.LevelTriggered);
-
-        public void SetExternalInterrupt(bool asserted) => Vm?.SetExternalInterrupt(asserted);
     }
 }

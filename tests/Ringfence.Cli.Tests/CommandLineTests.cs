@@ -22,6 +22,8 @@ public sealed class CommandLineTests
         Assert.False(options.Stats);
         Assert.False(options.Trace);
         Assert.Null(options.DebugExitPort);
+        Assert.False(options.TestDevice);
+        Assert.False(options.NoReboot);
     }
 
     [Fact]
@@ -30,7 +32,7 @@ public sealed class CommandLineTests
         RunOptions options = Parse(
             "run", "--kernel", "k", "--initrd", "a", "--initrd", "b,x y,z", "--append", "console=ttyS0 quiet", "--memory", "1G", "--cpus", "2",
             "--cpu", "x86-64-v1,-sse2", "--engine", "interpreter", "--serial", "file:out", "--screen", "text", "--timeout", "60s", "--stats", "--trace", "exits:t",
-            "--debug-exit", "0xf4");
+            "--debug-exit", "0xf4", "--test-device", "--no-reboot");
         Assert.Equal("k", options.Kernel);
         Assert.Equal([new InitrdArgument("a", ""), new InitrdArgument("b", "x y,z")], options.Initrds);
         Assert.Equal("console=ttyS0 quiet", options.Append);
@@ -45,6 +47,15 @@ public sealed class CommandLineTests
         Assert.True(options.Trace);
         Assert.Equal("t", options.TraceFile);
         Assert.Equal((ushort)0xf4, options.DebugExitPort!.Value);
+        Assert.True(options.TestDevice);
+        Assert.True(options.NoReboot);
+    }
+
+    [Fact]
+    public void ABiosStandsInPlaceOfAKernel()
+    {
+        RunOptions options = Parse("run", "--bios", "b");
+        Assert.Equal(("b", null), (options.Bios, options.Kernel));
     }
 
     [Theory]
@@ -68,6 +79,9 @@ public sealed class CommandLineTests
     [InlineData("--kernel: given 2 times", "run", "--kernel", "a", "--kernel", "b")]
     [InlineData("--kernel: the name of the file is empty", "run", "--kernel", "")]
     [InlineData("--initrd: the name of the file is empty", "run", "--initrd", ",args")]
+    [InlineData("--bios: the name of the file is empty", "run", "--bios", "")]
+    [InlineData("--bios: a BIOS image starts alone", "run", "--bios", "b", "--kernel", "k")]
+    [InlineData("--bios: a BIOS image starts alone", "run", "--bios", "b", "--append", "x")]
     [InlineData("--memory: '3X' is no size", "run", "--memory", "3X")]
     [InlineData("--memory: 0 cannot be", "run", "--memory", "0")]
     [InlineData("--memory: 2T cannot be", "run", "--memory", "2T")]
@@ -103,7 +117,7 @@ public sealed class CommandLineTests
         (int code, string output, string error) = Invoke("run", "--help");
         Assert.Equal(0, code);
         Assert.Equal("", error);
-        foreach (string option in (string[])["--kernel", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit"])
+        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit"])
         {
             Assert.Contains(option + " ", output, StringComparison.Ordinal);
         }

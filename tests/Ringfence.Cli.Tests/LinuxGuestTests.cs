@@ -84,6 +84,30 @@ public sealed class LinuxGuestTests
         Assert.Equal(0, guest.PowerOff());
     }
 
+    [Fact]
+    public void ItRebootsAndPanicsMayEndIt()
+    {
+        using (var guest = new LinuxShell("RINGFENCE_KERNEL", "--cpus", "2"))
+        {
+            for (int boot = 0; boot < 2; boot++)
+            {
+                guest.WaitForWelcome();
+                guest.WaitForPrompt();
+                Assert.Equal("0", guest.Run("ls /tmp 2>/dev/null | wc -l"));
+                guest.Process.Send("mkdir -p /tmp; touch /tmp/mark; reboot -f\n");
+            }
+            guest.WaitForWelcome();
+            guest.WaitForPrompt();
+            Assert.Equal(0, guest.PowerOff());
+        }
+        using (var guest = new LinuxShell("RINGFENCE_KERNEL", "--no-reboot"))
+        {
+            guest.WaitForPrompt();
+            guest.Process.Send("reboot -f\n");
+            Assert.Equal(0, guest.Process.WaitForExit(LinuxShell.Limit));
+        }
+    }
+
     private static string HalfAMillion()
     {
         double sum = 0;

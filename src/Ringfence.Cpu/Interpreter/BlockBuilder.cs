@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter.Handlers;
-using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.X87;
 using Ringfence.Host;
@@ -60,11 +59,15 @@ internal sealed unsafe class BlockBuilder : IDisposable
         int bytes = 0;
         Op* op = ops;
         bool ended = false;
-        bool limited = !step && (_s->Mode & CodeMode.Flat) == 0;
-        if (limited)
+        if (!step && (_s->Mode & CodeMode.Breakpoints) != 0)
         {
-            *op++ = new Op { Handler = &SegmentGuard.CodeLimit };
+            *op++ = new Op { Handler = &BlockGuard.Breakpoints };
         }
+        if (!step && (_s->Mode & CodeMode.Flat) == 0)
+        {
+            *op++ = new Op { Handler = &BlockGuard.CodeLimit };
+        }
+        Op* guarded = op;
         while (count < limit && !ended)
         {
             decoder.Decode(out Instruction instruction);
@@ -86,7 +89,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
                     break;
                 }
                 // Alone in its block, behind a guard that its second page is still the same.
-                *op = new Op { Handler = &PageGuard, Immediate = (ulong)_reader.SecondHostPage };
+                *op = new Op { Handler = &BlockGuard.Page, Immediate = (ulong)_reader.SecondHostPage };
                 op++;
                 limit = 1;
             }
@@ -108,9 +111,9 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 break;
             }
         }
-        if (limited)
+        for (Op* guard = ops; guard < guarded; guard++)
         {
-            ops->Immediate = (ulong)bytes;
+            guard->Immediate = (ulong)bytes;
         }
         if (!ended)
         {
@@ -122,21 +125,6 @@ internal sealed unsafe class BlockBuilder : IDisposable
             op++;
         }
         return new BuiltBlock((int)(op - ops), bytes, _reader.InRam, _reader.SecondPhysical);
-    }
-
-    /// <summary>Not an instruction: goes on only if the page that the next instruction reaches into is mapped where it was.</summary>
-    private static Op* PageGuard(CpuState* s, Op* o)
-    {
-        ulong next = (((s->Rip + s->Cs.Base) | 0xFFF) + 1) & s->LinearMask;
-        TlbEntry* entry = s->Tlb + ((next >> 12) & (GuestAccess.TlbEntries - 1));
-        if ((entry->Execute ^ next) < GuestAccess.PageBytes && next + entry->Addend == o->Immediate)
-        {
-            o++;
-            return o->Handler(s, o);
-        }
-        s->Event = ExitEvent.Step;
-        s->LinkSlot = null;
-        return null;
     }
 
     /// <summary>Gives the decoder guest bytes, over the end of the page if it must.</summary>

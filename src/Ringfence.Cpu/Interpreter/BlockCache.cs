@@ -14,7 +14,7 @@ internal sealed unsafe class BlockCache : IDisposable
 {
     public const int MaximumInstructions = 32;
     /// <summary>Each instruction with its guards, the guards of the block, its end.</summary>
-    private const int MaximumOps = (MaximumInstructions * GuardBinder.OpsPerInstruction) + 3;
+    private const int MaximumOps = (MaximumInstructions * GuardBinder.OpsPerInstruction) + 4;
     private const int ArenaOps = 1 << 20;
     private const int Granule = 64;
     private const ulong HostPageMask = ~0xFFFUL;
@@ -284,7 +284,12 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private void Register(ulong physical, int bytes, ulong key, Op* ops, int count)
     {
-        CodePage page = _pages[_shared.PageIndex(physical)] ??= new CodePage();
+        if (_shared.PageIndex(physical) is not (>= 0 and int index))
+        {
+            // ROM never changes.
+            return;
+        }
+        CodePage page = _pages[index] ??= new CodePage();
         page.Granules |= Granules((int)(physical & 0xFFF), bytes);
         page.Blocks.Add((key, (nint)ops, count));
     }

@@ -8,7 +8,7 @@ namespace Ringfence.Cpu.Interpreter;
 internal sealed unsafe class GuardBinder(CpuState* state)
 {
     /// <summary>How many ops one instruction can become.</summary>
-    public const int OpsPerInstruction = 3;
+    public const int OpsPerInstruction = 4;
 
     private readonly CpuState* _s = state;
     private readonly InstructionInfoFactory _info = new();
@@ -21,7 +21,7 @@ internal sealed unsafe class GuardBinder(CpuState* state)
     /// <returns>The op after the last.</returns>
     public Op* Guard(in Instruction instruction, Op* op, bool refused, bool step)
     {
-        bool oneByOne = step && (_s->SystemFlags & Flags.Trap) != 0;
+        bool oneByOne = step && ((_s->SystemFlags & Flags.Trap) != 0 || (_s->Dr[7] & 0xFF) != 0);
         if (IsString(in instruction, out bool source, out bool destination))
         {
             return GuardString(in instruction, op, source, destination, oneByOne);
@@ -37,6 +37,10 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         next += pops ? GuardStack(in instruction, in real, next) : 0;
         next += GuardOperand(in instruction, in real, next);
         next += pops ? 0 : GuardStack(in instruction, in real, next);
+        if ((_s->Mode & CodeMode.Flat) == 0 && IsNearTransfer(in instruction))
+        {
+            *next++ = Empty(in real, &BlockGuard.Branch);
+        }
         *next = real;
         return next + 1;
     }
@@ -51,6 +55,16 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         IpOffset = real.IpOffset,
         Length = real.Length,
         Ordinal = real.Ordinal,
+    };
+
+    /// <summary>Not one that falls through or goes to another segment.</summary>
+    private static bool IsNearTransfer(in Instruction i) => i.FlowControl switch
+    {
+        FlowControl.ConditionalBranch or FlowControl.UnconditionalBranch or FlowControl.Call =>
+            i.Op0Kind is OpKind.NearBranch16 or OpKind.NearBranch32,
+        FlowControl.IndirectBranch or FlowControl.IndirectCall => !i.IsJmpFarIndirect && !i.IsCallFarIndirect,
+        FlowControl.Return => i.Mnemonic == Mnemonic.Ret,
+        _ => false,
     };
 
     private static bool IsString(in Instruction i, out bool source, out bool destination)
@@ -122,6 +136,8 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         }
         OpAccess access = _info.GetInfo(in i, InstructionInfoOptions.NoMemoryUsage | InstructionInfoOptions.NoRegisterUsage).GetOpAccess(operand);
         bool write = access is OpAccess.Write or OpAccess.ReadWrite or OpAccess.CondWrite or OpAccess.ReadCondWrite;
+        // ARPL sees to it itself, when it has something to write.
+        write &= i.Mnemonic != Mnemonic.Arpl || i.MemorySegment == Register.CS;
         int size = i.MemorySize.GetSize();
         // Flat segments need no check of elements, but for writes through CS.
         bool byElements = Vector.Vex.VexBinder.TouchesElements(in i) && !(write && i.MemorySegment == Register.CS);

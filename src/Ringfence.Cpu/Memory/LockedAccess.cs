@@ -38,6 +38,10 @@ internal sealed unsafe class LockedAccess(Processor processor, GuestMemory memor
         {
             return (byte*)(linear + entry->Addend);
         }
+        if (!processor.Mmu.AdmitsInPlace(linear, size))
+        {
+            return null;
+        }
         int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
         _second = default;
         // The first page does not get dirty if the second faults.
@@ -45,6 +49,10 @@ internal sealed unsafe class LockedAccess(Processor processor, GuestMemory memor
             || !TryFind((linear + (ulong)first) & _s->LinearMask, size - first, out _second))) || !TryFind(linear, first, out _first))
         {
             return null;
+        }
+        if (processor.Debugging.HasData)
+        {
+            processor.Debugging.Accessed(linear, size, AccessKind.Write);
         }
         _alone = first != size || !IsAtomic(linear, size);
         if (!_alone)
@@ -85,7 +93,7 @@ internal sealed unsafe class LockedAccess(Processor processor, GuestMemory memor
     private bool TryFind(ulong linear, int size, out Part part)
     {
         part = default;
-        if (!processor.Mmu.TranslateData(linear, AccessKind.Write, out ulong physical) || processor.IsApicPage(physical))
+        if (!processor.Mmu.TranslateData(linear, AccessKind.Write, out ulong physical) || processor.IsApicPage(physical) || memory.IsRom(physical))
         {
             return false;
         }

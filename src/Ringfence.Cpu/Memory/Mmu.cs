@@ -16,11 +16,16 @@ internal sealed unsafe class Mmu : IDisposable
     private readonly CpuState* _s;
     private readonly GuestMemory _memory;
     private readonly TranslationCache _cache = new();
+    /// <summary>In force while alignment is checked: tags for execution only, so that all data comes by <see cref="Access"/>.</summary>
+    private readonly Tlb _aligned = new();
     private readonly PageWalker _walker;
     /// <summary>The last page found to be no RAM, for devices that are touched again and again. Odd when there is none.</summary>
     private ulong _devicePage = 1;
     private ulong _devicePhysical;
     private TlbEntry* _deviceTlb;
+    /// <summary>What data is translated by; as <see cref="CpuState.Tlb"/> unless alignment is checked.</summary>
+    private TlbEntry* _data;
+    private bool _checksAlignment;
 
     public Mmu(Processor processor, CpuState* state, GuestMemory memory)
     {
@@ -34,8 +39,13 @@ internal sealed unsafe class Mmu : IDisposable
     /// <summary>The fault recorded last is that of an access to a non-canonical address. Whoever acts on it clears it.</summary>
     public bool MetNonCanonical { get; set; }
 
-    /// <summary>Chooses the table for the present privilege. To be called when CPL, CR4.SMAP or RFLAGS.AC change.</summary>
-    public void SelectTlb() => _s->Tlb = Current.Table;
+    /// <summary>Chooses the table for the present privilege. To be called when CPL, CR0.AM, CR4.SMAP or RFLAGS.AC change.</summary>
+    public void SelectTlb()
+    {
+        _checksAlignment = _s->Cpl == 3 && (_s->SystemFlags & Flags.AlignmentCheck) != 0 && (_s->Cr0 & ControlBits.AlignmentMask) != 0;
+        _data = Current.Table;
+        _s->Tlb = _checksAlignment ? _aligned.Table : _data;
+    }
 
     private Tlb Current => _s->Cpl == 3 ? _cache.Current.User : SmapInForce ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
 
@@ -51,13 +61,31 @@ internal sealed unsafe class Mmu : IDisposable
     /// then data moves as <paramref name="transfer"/> says, to or from <paramref name="data"/>.</summary>
     public bool Access(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
-        TlbEntry* entry = _s->Tlb + ((linear >> 12) & (Tlb.Entries - 1));
+        TlbEntry* entry = _data + ((linear >> 12) & (Tlb.Entries - 1));
+        if (_checksAlignment && IsMisaligned(linear, size))
+        {
+            return RefuseMisaligned(linear, size, rights);
+        }
         if (((rights == AccessKind.Write ? entry->Write : entry->Read) ^ linear) <= GuestMemory.PageSize - (ulong)size)
         {
             byte* host = (byte*)(linear + entry->Addend);
             Copy(transfer == AccessKind.Write ? host : data, transfer == AccessKind.Write ? data : host, size);
             return true;
         }
+        if (!_processor.Debugging.HasData)
+        {
+            return AccessSlowly(linear, size, rights, transfer, data);
+        }
+        if (!_processor.Debugging.MayAccess(linear, size, rights) || !AccessSlowly(linear, size, rights, transfer, data))
+        {
+            return false;
+        }
+        _processor.Debugging.Accessed(linear, size, transfer);
+        return true;
+    }
+
+    private bool AccessSlowly(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
+    {
         int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
         ulong address = LinearAddress.Unmask(_s, linear);
         ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
@@ -70,7 +98,7 @@ internal sealed unsafe class Mmu : IDisposable
         }
         if (first == size)
         {
-            if ((linear & ~OffsetMask) == _devicePage && _s->Tlb == _deviceTlb)
+            if ((linear & ~OffsetMask) == _devicePage && _data == _deviceTlb)
             {
                 Transfer(_devicePhysical | (linear & OffsetMask), size, transfer, data);
                 return true;
@@ -124,6 +152,12 @@ internal sealed unsafe class Mmu : IDisposable
         return IsCanonical(address) && Probe(address, kind);
     }
 
+    /// <summary>Whether alignment checks and breakpoints let an operand be changed in place. If not, the fault, or that the instruction is to run
+    /// alone, is recorded.</summary>
+    public bool AdmitsInPlace(ulong linear, int size) => _checksAlignment && IsMisaligned(linear, size)
+        ? RefuseMisaligned(linear, size, AccessKind.Write)
+        : !_processor.Debugging.HasData || _processor.Debugging.MayAccess(linear, size, AccessKind.Write);
+
     /// <summary>Translates the address of an instruction for the present privilege, fills the TLB, or records the fault.</summary>
     public bool TranslateFetch(ulong linear, out ulong physical) => Translate(linear, AccessKind.Execute, linear, out physical);
 
@@ -140,6 +174,20 @@ internal sealed unsafe class Mmu : IDisposable
     public bool WriteSystem<T>(ulong linear, T value)
         where T : unmanaged => AccessSystem(linear, sizeof(T), AccessKind.Write, (byte*)&value);
 
+    /// <summary>Whether a range could be written as a system structure; if not, the fault is recorded. Only outside long mode.</summary>
+    public bool ProbeSystemWrite(ulong linear, int size)
+    {
+        bool smap = (_s->Cr4 & ControlBits.Smap) != 0;
+        for (ulong at = linear; at < linear + (ulong)size; at = (at | OffsetMask) + 1)
+        {
+            if (!_walker.Walk((uint)at, AccessKind.Write, false, smap, false, out _))
+            {
+                return RecordPageFault((uint)at);
+            }
+        }
+        return true;
+    }
+
     /// <summary>CR3 was loaded. <paramref name="keep"/>: the new context's translations are to be kept (SDM 3A 4.10.4.1).</summary>
     public void EnterContext(bool keep)
     {
@@ -148,7 +196,7 @@ internal sealed unsafe class Mmu : IDisposable
         {
             UseContext();
         }
-        _devicePage = 1;
+        ForgetOthers();
     }
 
     /// <summary>After CR4.PCIDE changed: the present context is another one, and empty.</summary>
@@ -164,14 +212,14 @@ internal sealed unsafe class Mmu : IDisposable
     public void FlushAll()
     {
         _cache.FlushAll();
-        _devicePage = 1;
+        ForgetOthers();
     }
 
     /// <summary>INVLPG.</summary>
     public void FlushPage(ulong linear)
     {
         _cache.FlushPage(linear);
-        _devicePage = 1;
+        ForgetOthers();
     }
 
     /// <summary>INVPCID, whose operands are good.</summary>
@@ -184,7 +232,7 @@ internal sealed unsafe class Mmu : IDisposable
             case InvalidationScope.All: _cache.FlushAll(); break;
             default: _cache.FlushLocal(); break;
         }
-        _devicePage = 1;
+        ForgetOthers();
     }
 
     /// <summary>Rights of protection keys changed, of key <paramref name="zero"/> too or only of others.</summary>
@@ -198,14 +246,25 @@ internal sealed unsafe class Mmu : IDisposable
         {
             _cache.FlushKeyed();
         }
-        _devicePage = 1;
+        ForgetOthers();
     }
 
     /// <summary>From now on writes to this host page take the slow path.</summary>
     /// <param name="linear">The one linear address it was writable at, or null if there were several.</param>
     public void ProtectPage(byte* hostPage, ulong? linear) => _cache.ProtectPage(hostPage, linear);
 
-    public void Dispose() => _cache.Dispose();
+    public void Dispose()
+    {
+        _cache.Dispose();
+        _aligned.Dispose();
+    }
+
+    /// <summary>Of what is kept beside the cache: to be called when any translation is forgotten.</summary>
+    private void ForgetOthers()
+    {
+        _devicePage = 1;
+        _aligned.FlushAll();
+    }
 
     private void UseContext()
     {
@@ -240,6 +299,28 @@ internal sealed unsafe class Mmu : IDisposable
     {
         bool user = _s->Cpl == 3;
         return _walker.Walk(address, kind, user, user || SmapInForce, false, out _) || RecordPageFault(address);
+    }
+
+    /// <summary>SDM 3A table 6-7: as its size says, but 8 for the x87's 10 bytes.</summary>
+    private static bool IsMisaligned(ulong linear, int size) => (linear & (ulong)((size == 10 ? 8 : size) - 1)) != 0;
+
+    /// <summary>Records #AC, or the fault that comes before it.</summary>
+    private bool RefuseMisaligned(ulong linear, int size, AccessKind rights)
+    {
+        ulong last = linear + (ulong)size - 1;
+        ulong address = LinearAddress.Unmask(_s, linear);
+        ulong end = LinearAddress.Unmask(_s, last & _s->LinearMask);
+        bool crosses = ((linear ^ last) & ~OffsetMask) != 0;
+        if (!IsCanonical(address) || !IsCanonical(end))
+        {
+            MetNonCanonical = true;
+            Exits.Record(_s, Vectors.GeneralProtection);
+        }
+        else if (Probe(address, rights) && (!crosses || Probe(end & ~OffsetMask, rights)))
+        {
+            Exits.Record(_s, Vectors.AlignmentCheck);
+        }
+        return false;
     }
 
     private bool RecordPageFault(ulong address)
@@ -310,11 +391,12 @@ internal sealed unsafe class Mmu : IDisposable
         _cache.NoteLarge(address, page);
         TlbEntry* entry = tlb.Claim(tag, page.Global, page.Keyed);
         entry->Addend = (ulong)host - tag;
-        if (page.Readable && forData)
+        (bool readsWatched, bool writesWatched) = _processor.Debugging.HasData ? _processor.Debugging.WatchedOn(address) : default;
+        if (page.Readable && forData && !readsWatched)
         {
             entry->Read = tag;
         }
-        if (page.Writable && page.Dirty && forData && !_processor.Blocks.HasCode(page.Physical))
+        if (page.Writable && page.Dirty && forData && !writesWatched && !_memory.IsRom(page.Physical) && !_processor.Blocks.HasCode(page.Physical))
         {
             entry->Write = tag;
             _processor.Blocks.NoteWritable(page.Physical, tag);
@@ -322,6 +404,12 @@ internal sealed unsafe class Mmu : IDisposable
         if (page.Executable && forCode)
         {
             entry->Execute = tag;
+            if (_checksAlignment)
+            {
+                TlbEntry* code = _aligned.Claim(tag, false, false);
+                code->Addend = entry->Addend;
+                code->Execute = tag;
+            }
         }
     }
 
@@ -335,6 +423,10 @@ internal sealed unsafe class Mmu : IDisposable
         }
         else if (kind == AccessKind.Write)
         {
+            if (_memory.IsRom(physical))
+            {
+                return;
+            }
             Copy(host, data, size);
             if (_processor.Blocks.HasCode(physical))
             {

@@ -57,6 +57,9 @@ public sealed record CpuModel
     /// <exception cref="FormatException">It cannot be; one line says why.</exception>
     public static CpuModel Parse(string text) => CpuModelParser.Parse(text);
 
+    /// <summary>Where the manuals of the two differ, AMD's counts.</summary>
+    public bool IsAmd => !IsIntel;
+
     public bool Has(CpuFeature feature) => Features.Has(feature);
 
     /// <summary>Why a feature that is described is not advertised.</summary>

@@ -195,6 +195,8 @@ public static class CodeMode
     public const uint NoSse = 128;
     /// <summary>AVX instructions raise #UD (not CR4.OSXSAVE, or XCR0 without SSE and AVX state, or real or virtual-8086 mode).</summary>
     public const uint InvalidAvx = 256;
+    /// <summary>A breakpoint for code is armed.</summary>
+    public const uint Breakpoints = 512;
     /// <summary>All of the above fit in so many bits.</summary>
-    public const int Width = 9;
+    public const int Width = 10;
 }

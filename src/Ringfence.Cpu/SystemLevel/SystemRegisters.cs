@@ -6,47 +6,21 @@ using Ringfence.Cpu.X87;
 
 namespace Ringfence.Cpu.SystemLevel;
 
-/// <summary>Control registers and model-specific registers. False: #GP(0) is recorded, nothing changed.</summary>
+/// <summary>Control registers. False: #GP(0) is recorded, nothing changed.</summary>
 internal sealed unsafe class SystemRegisters(Processor processor)
 {
-    private const ulong EferImplemented = ControlBits.SyscallEnable | ControlBits.LongModeEnable | ControlBits.NxEnable;
-
     /// <summary>What translations depend on.</summary>
     private const ulong Cr4Paging = ControlBits.PageSizeExtensions | ControlBits.Pae | ControlBits.PageGlobal | ControlBits.La57 | ControlBits.Smep
         | ControlBits.Smap | ControlBits.ProtectionKeys | ControlBits.SupervisorKeys | ControlBits.LamSupervisor;
     /// <summary>What makes the processor read PAE's directory pointers again when it changes (SDM 3A 4.4.1).</summary>
     private const ulong Cr4ReloadsPointers = ControlBits.PageSizeExtensions | ControlBits.Pae | ControlBits.PageGlobal | ControlBits.Smep;
-    private const uint MiscEnable = 0x1A0;
-    /// <summary>IA32_MISC_ENABLE (SDM 4 table 2-2): fast strings; no branch trace storage, no event-based sampling.</summary>
-    private const ulong MiscEnableDefault = (1 << 0) | (1 << 11) | (1 << 12);
-    private const ulong MiscEnableMonitor = 1 << 18;
-    /// <summary>IA32_ARCH_CAPABILITIES (SDM 4 table 2-2): none of Meltdown, L1TF, SSB, MDS, page-size machine checks, TAA, SBDR, FBSDP, PSDP, BHI,
-    /// PBRSB, GDS, RFDS, ITS. An interpreter runs nothing ahead of time.</summary>
-    private const ulong ArchCapabilities = (1 << 0) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 13) | (1 << 14) | (1 << 15)
-        | (1 << 20) | (1 << 24) | (1 << 26) | (1 << 27) | (1UL << 62);
 
     private readonly CpuState* _s = processor.State;
-    private readonly Dictionary<uint, ulong> _plain = [];
     /// <summary>The bits of CR4 that may be set: those whose feature the model has (SDM 3A 2.5).</summary>
     private readonly ulong _cr4Allowed = Cr4Allowed(processor.Model);
 
-    /// <summary>MSRs that hold what is written and do nothing else: MTRRs, and AMD's and Intel's configuration that systems read and write blindly.</summary>
-    private static bool IsPlain(uint msr) => msr is (>= 0x200 and <= 0x20F) or 0x250 or 0x258 or 0x259 or (>= 0x268 and <= 0x26F) or 0x2FF
-        or 0x1D9 or 0x8B or 0x17A or 0x17B or 0xC001_0015 or 0xC001_001F or 0xC001_0010 or 0xC001_0055 or 0xC001_1029 or 0xC001_1023;
-
     public void Reset()
     {
-        _plain.Clear();
-        if (processor.Model.IsIntel)
-        {
-            // Kernels read these before they can survive a fault: the features they turn off, and the platform ID.
-            _plain[MiscEnable] = MiscEnableDefault | (processor.Model.Has(Models.CpuFeature.MonitorWait) ? MiscEnableMonitor : 0);
-            _plain[0x17] = 0;
-        }
-        _s->TscOffset = 0;
-        _s->Pat = 0x0007_0406_0007_0406;
-        _s->Star = _s->LStar = _s->CStar = _s->SFMask = _s->KernelGsBase = _s->TscAux = 0;
-        _s->SysenterCs = _s->SysenterEip = _s->SysenterEsp = 0;
         _s->Pkru = _s->Pkrs = 0;
         X87Unit.Initialize(&_s->X87);
         _s->Mxcsr = 0x1F80;
@@ -54,9 +28,6 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         _s->Xss = 0;
         Init();
     }
-
-    /// <summary>As firmware leaves the memory types: MTRRs on, write-back by default (SDM 3A 12.11.2.1).</summary>
-    public void SetFirmwareMemoryTypes() => _plain[0x2FF] = 0x806;
 
     public void Init()
     {
@@ -173,6 +144,10 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         {
             processor.Mmu.FlushAll();
         }
+        if ((changed & ControlBits.DebugExtensions) != 0)
+        {
+            processor.Debugging.Update();
+        }
         processor.ModeChanged();
         return true;
     }
@@ -191,7 +166,8 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         return true;
     }
 
-    private bool WriteXss(ulong value)
+    /// <summary>IA32_XSS.</summary>
+    public bool WriteXss(ulong value)
     {
         if ((value & ~new ExtendedStateLayout(processor.Model).Supervisor) != 0)
         {
@@ -218,82 +194,10 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         }
     }
 
-    public bool ReadMsr(uint msr, out ulong value)
-    {
-        switch (msr)
-        {
-            case 0x10: value = processor.TimeStamp; return true;
-            case 0x1B: value = processor.Apic.Base; return true;
-            case 0x3B: value = _s->TscOffset; return true;
-            // MTRR capabilities: 8 variable ranges, fixed ranges, write-combining.
-            case 0xFE: value = 0x508; return true;
-            case 0x10A when processor.Model.Has(Models.CpuFeature.ArchCapabilities): value = ArchCapabilities; return true;
-            case 0x174: value = _s->SysenterCs; return true;
-            case 0x175: value = _s->SysenterEsp; return true;
-            case 0x176: value = _s->SysenterEip; return true;
-            // No machine-check banks.
-            case 0x179: value = 0; return true;
-            case 0x277: value = _s->Pat; return true;
-            case 0x6E0: value = processor.Apic.TscDeadline; return true;
-            case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): value = _s->Pkrs; return true;
-            case 0xDA0 when processor.Model.Has(CpuFeature.XsaveS): value = _s->Xss; return true;
-            case 0xC000_0080: value = _s->Efer; return true;
-            case 0xC000_0081: value = _s->Star; return true;
-            case 0xC000_0082: value = _s->LStar; return true;
-            case 0xC000_0083: value = _s->CStar; return true;
-            case 0xC000_0084: value = _s->SFMask; return true;
-            case 0xC000_0100: value = _s->Fs.Base; return true;
-            case 0xC000_0101: value = _s->Gs.Base; return true;
-            case 0xC000_0102: value = _s->KernelGsBase; return true;
-            case 0xC000_0103: value = _s->TscAux; return true;
-        }
-        value = 0;
-        return _plain.TryGetValue(msr, out value) || IsPlain(msr) || Refuse();
-    }
-
-    public bool WriteMsr(uint msr, ulong value)
-    {
-        switch (msr)
-        {
-            case 0x10:
-                _s->TscOffset += value - processor.TimeStamp;
-                return true;
-            case 0x3B:
-                _s->TscOffset = value;
-                return true;
-            case 0x1B:
-                processor.Apic.Base = value;
-                processor.Mmu.FlushAll();
-                return true;
-            case 0x174: _s->SysenterCs = (uint)value; return true;
-            case 0x175: return SetCanonical(ref _s->SysenterEsp, value);
-            case 0x176: return SetCanonical(ref _s->SysenterEip, value);
-            case 0x179: return true;
-            case 0x277: return WritePat(value);
-            case 0x6E0: processor.Apic.TscDeadline = value; return true;
-            case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): return WritePkrs(value);
-            case 0xDA0 when processor.Model.Has(CpuFeature.XsaveS): return WriteXss(value);
-            case 0xC000_0080: return WriteEfer(value);
-            case 0xC000_0081: _s->Star = value; return true;
-            case 0xC000_0082: return SetCanonical(ref _s->LStar, value);
-            case 0xC000_0083: return SetCanonical(ref _s->CStar, value);
-            case 0xC000_0084: _s->SFMask = (uint)value; return true;
-            case 0xC000_0100: return SetCanonical(ref _s->Fs.Base, value);
-            case 0xC000_0101: return SetCanonical(ref _s->Gs.Base, value);
-            case 0xC000_0102: return SetCanonical(ref _s->KernelGsBase, value);
-            case 0xC000_0103: _s->TscAux = (uint)value; return true;
-        }
-        if (!IsPlain(msr) && !_plain.ContainsKey(msr))
-        {
-            return Refuse();
-        }
-        _plain[msr] = value;
-        return true;
-    }
-
     private static ulong Cr4Allowed(CpuModel model)
     {
         ulong allowed = ControlBits.PerformanceCounters;
+        Allow(CpuFeature.Vme, ControlBits.Virtual8086Extensions | ControlBits.ProtectedVirtualInterrupts);
         Allow(CpuFeature.Tsc, ControlBits.TimeStampDisable);
         Allow(CpuFeature.Debugging, ControlBits.DebugExtensions);
         Allow(CpuFeature.Pse, ControlBits.PageSizeExtensions);
@@ -317,37 +221,8 @@ internal sealed unsafe class SystemRegisters(Processor processor)
         void Allow(CpuFeature feature, ulong bits) => allowed |= model.Has(feature) ? bits : 0;
     }
 
-    private bool WritePat(ulong value)
-    {
-        for (int i = 0; i < 64; i += 8)
-        {
-            if ((byte)(value >> i) is 2 or 3 or > 7)
-            {
-                return Refuse();
-            }
-        }
-        _s->Pat = value;
-        return true;
-    }
-
-    private bool WriteEfer(ulong value)
-    {
-        if ((value & ~(EferImplemented | ControlBits.LongModeActive)) != 0
-            || (((value ^ _s->Efer) & ControlBits.LongModeEnable) != 0 && (_s->Cr0 & ControlBits.Paging) != 0))
-        {
-            return Refuse();
-        }
-        bool nxChanged = ((value ^ _s->Efer) & ControlBits.NxEnable) != 0;
-        _s->Efer = (value & EferImplemented) | (_s->Efer & ControlBits.LongModeActive);
-        if (nxChanged)
-        {
-            processor.Mmu.FlushAll();
-        }
-        processor.ModeChanged();
-        return true;
-    }
-
-    private bool WritePkrs(ulong value)
+    /// <summary>IA32_PKRS.</summary>
+    public bool WritePkrs(ulong value)
     {
         if ((value >> 32) != 0)
         {
@@ -375,16 +250,6 @@ internal sealed unsafe class SystemRegisters(Processor processor)
     /// <summary>Reads PAE's directory pointers if that is the paging that will be in force. #GP if one has reserved bits (SDM 3A 4.4.1).</summary>
     private bool LoadPointers(ulong cr0, ulong cr3, ulong cr4, ulong efer) =>
         !UsesPointers(cr0, cr4, efer) || processor.Mmu.TryLoadPointers(cr3) || Refuse();
-
-    private bool SetCanonical(ref ulong field, ulong value)
-    {
-        if (!LinearAddress.IsCanonicalForRegisters(processor.Model, value))
-        {
-            return Refuse();
-        }
-        field = value;
-        return true;
-    }
 
     private bool Refuse()
     {

@@ -51,7 +51,7 @@ internal static unsafe class StateInstructions
         {
             return Exits.Fault(s, o, Vectors.InvalidOpcode);
         }
-        if (!Processor.Of(s).Registers.WriteMsr(o->Extra == 0 ? FsBase : GsBase, Width.Get<T>(s, o->Destination)))
+        if (!Processor.Of(s).Msrs.Write(o->Extra == 0 ? FsBase : GsBase, Width.Get<T>(s, o->Destination)))
         {
             return Exits.Abort(s, o);
         }
