@@ -238,7 +238,7 @@ internal sealed unsafe class Mmu : IDisposable
         // Implicit supervisor accesses ignore RFLAGS.AC (SDM 3A 4.6.1).
         bool smap = (_s->Cr4 & ControlBits.Smap) != 0;
         Tlb tlb = smap ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
-        // Compatibility mode wraps addresses of code and data, not those of tables.
+        // Descriptor tables and what interrupts push have 64-bit addresses in compatibility mode too (SDM 3A 3.5.2, 6.14.1).
         ulong wrap = LongMode ? ulong.MaxValue : uint.MaxValue;
         for (int done = 0; done < size;)
         {
