@@ -58,14 +58,8 @@ internal sealed unsafe class Mmu : IDisposable
             Copy(transfer == AccessKind.Write ? host : data, transfer == AccessKind.Write ? data : host, size);
             return true;
         }
-        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
-        ulong address = LinearAddress.Unmask(_s, linear);
-        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
-        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
+        if (!TryResolve(linear, size, out int first, out ulong address, out ulong next))
         {
-            // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
-            MetNonCanonical = true;
-            Exits.Record(_s, Vectors.GeneralProtection);
             return false;
         }
         if (first == size)
@@ -83,7 +77,7 @@ internal sealed unsafe class Mmu : IDisposable
             return true;
         }
         // The first page does not get dirty if the second faults.
-        if (!Probe(address, rights) || !Translate(next, rights, linear + (ulong)first, out ulong second)
+        if (!Probe(address, rights) || !Translate(next, rights, (linear + (ulong)first) & _s->LinearMask, out ulong second)
             || !Translate(address, rights, linear, out ulong start))
         {
             return false;
@@ -92,6 +86,10 @@ internal sealed unsafe class Mmu : IDisposable
         Transfer(second, size - first, transfer, data + first);
         return true;
     }
+
+    /// <summary>Whether an access might be made, without making it. If not, the fault is recorded.</summary>
+    public bool Check(ulong linear, int size, AccessKind rights) => TryResolve(linear, size, out int first, out ulong address, out ulong next)
+        && Probe(address, rights) && (first == size || Probe(next, rights));
 
     /// <summary>The host address of an operand in RAM that is to be changed atomically. Null: a fault, which is recorded, or not wholly in one page of RAM.
     /// If the page holds decoded code, <see cref="CpuState.CodeTouched"/> says where.</summary>
@@ -198,6 +196,23 @@ internal sealed unsafe class Mmu : IDisposable
         _s->TlbUser = context.User.Table;
         _s->TlbSupervisorAc = context.SupervisorAc.Table;
         SelectTlb();
+    }
+
+    /// <summary>Where an access goes: to <paramref name="address"/>, and if it has more bytes than <paramref name="first"/>, in the next
+    /// page to <paramref name="next"/>. False: not canonical, as recorded.</summary>
+    private bool TryResolve(ulong linear, int size, out int first, out ulong address, out ulong next)
+    {
+        first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        address = LinearAddress.Unmask(_s, linear);
+        next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
+        if (IsCanonical(address) && (first == size || IsCanonical(next)))
+        {
+            return true;
+        }
+        // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
+        MetNonCanonical = true;
+        Exits.Record(_s, Vectors.GeneralProtection);
+        return false;
     }
 
     private bool IsCanonical(ulong linear) => LinearAddress.IsCanonical(_s, linear) || _s->LinearMask != ulong.MaxValue;

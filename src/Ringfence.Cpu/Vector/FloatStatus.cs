@@ -47,13 +47,21 @@ internal unsafe struct FloatStatus
     public readonly uint Control;
     public uint Raised;
 
-    public FloatStatus(CpuState* s) => Control = s->Mxcsr;
+    public FloatStatus(CpuState* s)
+        : this(s->Mxcsr)
+    {
+    }
+
+    public FloatStatus(uint control) => Control = control;
 
     public readonly Rounding Rounding => (Rounding)((Control >> Mxcsr.RoundingShift) & 3);
 
     public readonly bool DenormalsAreZero => (Control & Mxcsr.DenormalsAreZero) != 0;
 
     public readonly bool Masks(uint exception) => ((Control >> Mxcsr.MaskShift) & exception) != 0;
+
+    /// <summary>True if nothing was raised that leads to an exception.</summary>
+    public readonly bool IsMasked => (Raised & ~(Control >> Mxcsr.MaskShift)) == 0;
 
     /// <summary>Brings the sticky flags up to date once all lanes are done. False, with #XM recorded, if an exception is not masked:
     /// the destination stays as it was. One found before computation keeps those of results from being seen (SDM 1 11.5.3).</summary>
