@@ -86,14 +86,8 @@ internal sealed unsafe class Mmu : IDisposable
 
     private bool AccessSlowly(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
-        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
-        ulong address = LinearAddress.Unmask(_s, linear);
-        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
-        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
+        if (!TryResolve(linear, size, out int first, out ulong address, out ulong next))
         {
-            // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
-            MetNonCanonical = true;
-            Exits.Record(_s, Vectors.GeneralProtection);
             return false;
         }
         if (first == size)
@@ -111,7 +105,7 @@ internal sealed unsafe class Mmu : IDisposable
             return true;
         }
         // The first page does not get dirty if the second faults.
-        if (!Probe(address, rights) || !Translate(next, rights, linear + (ulong)first, out ulong second)
+        if (!Probe(address, rights) || !Translate(next, rights, (linear + (ulong)first) & _s->LinearMask, out ulong second)
             || !Translate(address, rights, linear, out ulong start))
         {
             return false;
@@ -122,19 +116,8 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>Whether an access might be made, without making it. If not, the fault is recorded.</summary>
-    public bool Check(ulong linear, int size, AccessKind rights)
-    {
-        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
-        ulong address = LinearAddress.Unmask(_s, linear);
-        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
-        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
-        {
-            MetNonCanonical = true;
-            Exits.Record(_s, Vectors.GeneralProtection);
-            return false;
-        }
-        return Probe(address, rights) && (first == size || Probe(next, rights));
-    }
+    public bool Check(ulong linear, int size, AccessKind rights) => TryResolve(linear, size, out int first, out ulong address, out ulong next)
+        && Probe(address, rights) && (first == size || Probe(next, rights));
 
     /// <summary>Translates the address of data for the present privilege, fills the TLB, or records the fault; false for a non-canonical one too, of
     /// which nothing is recorded.</summary>
@@ -275,6 +258,23 @@ internal sealed unsafe class Mmu : IDisposable
         SelectTlb();
     }
 
+    /// <summary>Where an access goes: to <paramref name="address"/>, and if it has more bytes than <paramref name="first"/>, in the next
+    /// page to <paramref name="next"/>. False: not canonical, as recorded.</summary>
+    private bool TryResolve(ulong linear, int size, out int first, out ulong address, out ulong next)
+    {
+        first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        address = LinearAddress.Unmask(_s, linear);
+        next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
+        if (IsCanonical(address) && (first == size || IsCanonical(next)))
+        {
+            return true;
+        }
+        // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
+        MetNonCanonical = true;
+        Exits.Record(_s, Vectors.GeneralProtection);
+        return false;
+    }
+
     private bool IsCanonical(ulong linear) => LinearAddress.IsCanonical(_s, linear) || _s->LinearMask != ulong.MaxValue;
 
     /// <summary>Translates for the present privilege, fills the TLB, or records the fault.</summary>
@@ -335,7 +335,7 @@ internal sealed unsafe class Mmu : IDisposable
         // Implicit supervisor accesses ignore RFLAGS.AC (SDM 3A 4.6.1).
         bool smap = (_s->Cr4 & ControlBits.Smap) != 0;
         Tlb tlb = smap ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
-        // Compatibility mode wraps addresses of code and data, not those of tables.
+        // Descriptor tables and what interrupts push have 64-bit addresses in compatibility mode too (SDM 3A 3.5.2, 6.14.1).
         ulong wrap = LongMode ? ulong.MaxValue : uint.MaxValue;
         for (int done = 0; done < size;)
         {
