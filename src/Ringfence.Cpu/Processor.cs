@@ -37,6 +37,7 @@ public sealed unsafe class Processor : IDisposable
         Mmu = new Mmu(this, State, memory);
         shared ??= new SharedCode(memory);
         shared.Join(this);
+        Shared = shared;
         CodeRequests = new CodeRequestQueue(this);
         Blocks = new BlockCache(this, State, memory, shared);
         Apic = new LocalApic(apicId, clock, this, woken);
@@ -76,6 +77,8 @@ public sealed unsafe class Processor : IDisposable
     internal Mmu Mmu { get; }
 
     internal BlockCache Blocks { get; }
+
+    internal SharedCode Shared { get; }
 
     internal CodeRequestQueue CodeRequests { get; }
 
@@ -143,22 +146,20 @@ public sealed unsafe class Processor : IDisposable
     /// <summary>Makes <see cref="Run"/> return soon. Any thread.</summary>
     public void RequestExit() => Raise(Attentions.Exit);
 
-    /// <summary>Asks for a non-maskable interrupt. Any thread.</summary>
-    public void RequestNmi() => Raise(Attentions.Nmi);
+    /// <summary>Asks for a non-maskable interrupt. While one is handled, one more waits (SDM 3A 6.7.1); before that, the one that will be
+    /// handled and one more. Any thread.</summary>
+    public void RequestNmi()
+    {
+        bool another = (Interlocked.Or(ref State->Attention, Attentions.Nmi) & Attentions.Nmi) != 0 && !Delivery.NmiBlocked;
+        Raise(another ? Attentions.Nmi | Attentions.SecondNmi : Attentions.Nmi);
+    }
 
     /// <summary>The level of the INTR wire from the 8259 pair. Any thread.</summary>
-    public void SetExternalInterrupt(bool asserted)
-    {
-        Apic.ExternalInterrupt = asserted;
-        if (asserted)
-        {
-            Raise(Attentions.Interrupt);
-        }
-    }
+    public void SetExternalInterrupt(bool asserted) => Apic.SetExternalInterrupt(asserted);
 
     /// <summary>Whether a halted processor has a reason to go on.</summary>
     public bool HasWakeEvent =>
-        (State->Attention & (Attentions.Exit | Attentions.Nmi)) != 0 || (InterruptsEnabled && Apic.HasInterrupt);
+        (State->Attention & (Attentions.Exit | Attentions.AnyNmi)) != 0 || (InterruptsEnabled && Apic.HasInterrupt);
 
     /// <summary>Whether interrupts can ever end a halt: if not, only NMI, INIT or reset do.</summary>
     public bool InterruptsEnabled => (State->SystemFlags & Flags.Interrupt) != 0;
@@ -416,9 +417,9 @@ public sealed unsafe class Processor : IDisposable
     private bool TakeInterrupt()
     {
         CpuState* s = State;
-        if ((s->Attention & Attentions.Nmi) != 0 && !Delivery.NmiBlocked)
+        if ((s->Attention & Attentions.AnyNmi) != 0 && !Delivery.NmiBlocked)
         {
-            Interlocked.And(ref s->Attention, ~Attentions.Nmi);
+            Interlocked.And(ref s->Attention, (s->Attention & Attentions.SecondNmi) != 0 ? ~Attentions.SecondNmi : ~Attentions.Nmi);
             Count(ExitKind.Interrupt, (ulong)Vectors.Nmi, 0);
             Delivery.DeliverNmi();
             return true;
@@ -473,4 +474,7 @@ internal static class Attentions
     public const int Nmi = 4;
     /// <summary>Another processor asks something about decoded code.</summary>
     public const int Code = 8;
+    /// <summary>An NMI after the one that waits.</summary>
+    public const int SecondNmi = 16;
+    public const int AnyNmi = Nmi | SecondNmi;
 }

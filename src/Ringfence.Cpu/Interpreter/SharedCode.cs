@@ -34,6 +34,9 @@ public sealed class SharedCode
         return index < (ulong)_holders.Length ? (int)index : -1;
     }
 
+    /// <summary>How many processors the machine has.</summary>
+    internal int Processors => _processors.Length;
+
     internal int Pages => _holders.Length;
 
     /// <summary>Before any of them runs.</summary>

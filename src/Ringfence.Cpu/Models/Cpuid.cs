@@ -3,7 +3,9 @@ using static Ringfence.Cpu.Models.CpuidRegister;
 namespace Ringfence.Cpu.Models;
 
 /// <summary>What CPUID's answer depends on besides the model.</summary>
-internal readonly record struct CpuidContext(uint ApicId, int Processors, ulong Cr4, ulong Xcr0, ulong Xss);
+/// <param name="ApicId">The initial one.</param>
+/// <param name="ApicEnabled">IA32_APIC_BASE's enable bit, without which there seems to be no APIC.</param>
+internal readonly record struct CpuidContext(uint ApicId, int Processors, ulong Cr4, ulong Xcr0, ulong Xss, bool ApicEnabled = true);
 
 /// <summary>CPUID (SDM 2 CPUID; APM 3 appendix E): the feature bits of a model, and around them the leaves that are not bits.</summary>
 internal static class Cpuid
@@ -19,13 +21,14 @@ internal static class Cpuid
         {
             return default;
         }
+        uint absent = CpuidTopology.Absent(context);
         switch (leaf)
         {
             case 0:
                 return (HighestBasic, Ascii(model.Vendor, 0), Ascii(model.Vendor, 8), Ascii(model.Vendor, 4));
             case 1:
                 uint osxsave = (context.Cr4 & State.ControlBits.OsXsave) != 0 ? 1u << 27 : 0;
-                return (model.Signature, (context.ApicId << 24) | (1 << 16) | (8 << 8), Bits(model, 1, 0, Ecx) | osxsave, Bits(model, 1, 0, Edx));
+                return (model.Signature, CpuidTopology.Leaf1(model, context) | (8 << 8), Bits(model, 1, 0, Ecx) | osxsave, Bits(model, 1, 0, Edx) & ~absent);
             case 0x4000_0000:
                 return (HighestHypervisor, Ascii("RingfenceVMM", 0), Ascii("RingfenceVMM", 4), Ascii("RingfenceVMM", 8));
             case 0x4000_0010:
@@ -35,8 +38,8 @@ internal static class Cpuid
                 return (HighestExtended, Ascii(model.Vendor, 0), Ascii(model.Vendor, 8), Ascii(model.Vendor, 4));
             case 0x8000_0001:
                 // AMD repeats much of leaf 1's EDX.
-                uint repeated = model.Vendor == "AuthenticAMD" ? Bits(model, 1, 0, Edx) & 0x0183_F3FF : 0;
-                return (model.Signature, 0, Bits(model, leaf, 0, Ecx), Bits(model, leaf, 0, Edx) | repeated);
+                uint repeated = model.Vendor == "AuthenticAMD" ? Bits(model, 1, 0, Edx) & ~absent & 0x0183_F3FF : 0;
+                return (model.Signature, 0, CpuidTopology.Legacy(Bits(model, leaf, 0, Ecx), context), Bits(model, leaf, 0, Edx) | repeated);
             case >= 0x8000_0002 and <= 0x8000_0004:
                 int start = (int)(leaf - 0x8000_0002) * 16;
                 return (Ascii(model.Brand, start), Ascii(model.Brand, start + 4), Ascii(model.Brand, start + 8), Ascii(model.Brand, start + 12));
@@ -47,9 +50,11 @@ internal static class Cpuid
                 // L2: 512 KiB.
                 return (0, 0x4200_4200, 0x0200_6140, 0);
             case 0x8000_0008:
-                return (Memory.PageWalker.PhysicalBits | (48 << 8), Bits(model, leaf, 0, Ebx), 0, 0);
+                return (Memory.PageWalker.PhysicalBits | (48 << 8), Bits(model, leaf, 0, Ebx), CpuidTopology.CoreCount(model, context), 0);
+            case 0xB:
+                return CpuidTopology.Extended(model, subleaf, context);
             default:
-                subleaf = leaf is 4 or 7 or 0xB or 0xD or 0x8000_001D ? subleaf : 0;
+                subleaf = leaf is 4 or 7 or 0xD or 0x8000_001D ? subleaf : 0;
                 return (Bits(model, leaf, subleaf, Eax), Bits(model, leaf, subleaf, Ebx), Bits(model, leaf, subleaf, Ecx), Bits(model, leaf, subleaf, Edx));
         }
     }
