@@ -151,7 +151,7 @@ public sealed unsafe class Processor : IDisposable
     public void RequestNmi()
     {
         bool another = (Interlocked.Or(ref State->Attention, Attentions.Nmi) & Attentions.Nmi) != 0 && !Delivery.NmiBlocked;
-        Raise(another ? Attentions.Nmi | Attentions.SecondNmi : Attentions.Nmi);
+        Raise(another ? Attentions.SecondNmi : Attentions.Nmi);
     }
 
     /// <summary>The level of the INTR wire from the 8259 pair. Any thread.</summary>

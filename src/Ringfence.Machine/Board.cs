@@ -63,6 +63,7 @@ internal sealed class Board : IVcpuBus, IDisposable
         _ports.Add(BoardLayout.Pm1aEventPort, AcpiPm.PortCount, _pm);
         _ports.Add(0x8900, 1, shutdown);
         _ports.Add(0x510, FirmwareConfig.PortCount, config);
+        _ports.Add(0xCF8, 8, new EmptyPorts());
         _ports.AddByteOverlay(BoardLayout.ResetPort, reset);
         _memory.Add(BoardLayout.IoApicBase, IoApic.Length, _ioApic);
         if (spec.TestDevice)
