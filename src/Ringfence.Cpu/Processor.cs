@@ -110,10 +110,13 @@ public sealed unsafe class Processor : IDisposable
         ModeChanged();
     }
 
-    /// <summary>What firmware does to a bootstrap processor before it hands on, for guests that are entered directly.</summary>
+    /// <summary>What firmware does to a processor before it hands on, for guests that are entered directly.</summary>
     public void PrepareAsFirmware()
     {
-        Apic.EnterVirtualWire();
+        if (ApicId == 0)
+        {
+            Apic.EnterVirtualWire();
+        }
         Msrs.SetFirmwareMemoryTypes();
     }
 
@@ -150,8 +153,12 @@ public sealed unsafe class Processor : IDisposable
     /// handled and one more. Any thread.</summary>
     public void RequestNmi()
     {
-        bool another = (Interlocked.Or(ref State->Attention, Attentions.Nmi) & Attentions.Nmi) != 0 && !Delivery.NmiBlocked;
-        Raise(another ? Attentions.SecondNmi : Attentions.Nmi);
+        // Each bit is set once: set again, an NMI that was taken in between would come twice.
+        if ((Interlocked.Or(ref State->Attention, Attentions.Nmi) & Attentions.Nmi) != 0 && !Delivery.NmiBlocked)
+        {
+            Interlocked.Or(ref State->Attention, Attentions.SecondNmi);
+        }
+        Apic.Woken();
     }
 
     /// <summary>The level of the INTR wire from the 8259 pair. Any thread.</summary>

@@ -32,10 +32,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor = new Processor(options.Memory, this, options.Clock, model, index, _wake.Set, shared);
         Processor.Trace = _trace is null ? null : this;
         Processor.MeasureBus = options.MeasureTime;
-        if (index == 0)
-        {
-            Processor.PrepareAsFirmware();
-        }
+        Processor.PrepareAsFirmware();
         _waitingForSipi = index != 0;
         _startUpAsked = () => Volatile.Read(ref _startUp) != 0;
         _wakeAsked = () => Processor.HasWakeEvent;
