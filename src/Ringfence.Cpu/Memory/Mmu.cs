@@ -141,8 +141,8 @@ internal sealed unsafe class Mmu : IDisposable
     {
         for (ulong at = linear; at < linear + (ulong)size;)
         {
-            ulong address = at & _s->LinearMask;
-            if (!Canonical(address))
+            ulong address = at & SystemMask;
+            if (!CanonicalSystem(address))
             {
                 Exits.Record(_s, Vectors.StackFault);
                 return false;
@@ -215,6 +215,11 @@ internal sealed unsafe class Mmu : IDisposable
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool Canonical(ulong linear) => (long)(linear << 16) >> 16 == (long)linear || _s->LinearMask != ulong.MaxValue;
 
+    /// <summary>Descriptor tables and what interrupts push have 64-bit addresses in compatibility mode too (SDM 3A 3.5.2, 6.14.1).</summary>
+    private ulong SystemMask => (_s->Efer & ControlBits.LongModeActive) != 0 ? ulong.MaxValue : uint.MaxValue;
+
+    private bool CanonicalSystem(ulong linear) => (long)(linear << 16) >> 16 == (long)linear || SystemMask != ulong.MaxValue;
+
     private bool AccessSystem(ulong linear, int size, AccessKind kind, byte* data)
     {
         // Implicit supervisor accesses ignore RFLAGS.AC (SDM 3A 4.6.1).
@@ -222,7 +227,7 @@ internal sealed unsafe class Mmu : IDisposable
         Tlb tlb = smap ? _supervisor : _supervisorAc;
         for (int done = 0; done < size;)
         {
-            ulong address = (linear + (ulong)done) & _s->LinearMask;
+            ulong address = (linear + (ulong)done) & SystemMask;
             int part = (int)Math.Min((ulong)(size - done), GuestMemory.PageSize - (address & OffsetMask));
             TlbEntry* entry = tlb.Table + ((address >> 12) & (Tlb.Entries - 1));
             if (((kind == AccessKind.Write ? entry->Write : entry->Read) ^ address) < GuestMemory.PageSize)
@@ -232,7 +237,7 @@ internal sealed unsafe class Mmu : IDisposable
                 done += part;
                 continue;
             }
-            if (!Canonical(address))
+            if (!CanonicalSystem(address))
             {
                 Exits.Record(_s, Vectors.GeneralProtection);
                 return false;
