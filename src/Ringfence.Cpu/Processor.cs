@@ -149,12 +149,11 @@ public sealed unsafe class Processor : IDisposable
     /// <summary>Makes <see cref="Run"/> return soon. Any thread.</summary>
     public void RequestExit() => Raise(Attentions.Exit);
 
-    /// <summary>Asks for a non-maskable interrupt. While one is handled, one more waits (SDM 3A 6.7.1); before that, the one that will be
-    /// handled and one more. Any thread.</summary>
+    /// <summary>Asks for a non-maskable interrupt: two can wait, one while one is handled (<see cref="EndNmi"/>). Any thread.</summary>
     public void RequestNmi()
     {
         // Each bit is set once: set again, an NMI that was taken in between would come twice.
-        if ((Interlocked.Or(ref State->Attention, Attentions.Nmi) & Attentions.Nmi) != 0 && !Delivery.NmiBlocked)
+        if ((Interlocked.Or(ref State->Attention, Attentions.Nmi) & Attentions.Nmi) != 0)
         {
             Interlocked.Or(ref State->Attention, Attentions.SecondNmi);
         }
@@ -286,6 +285,19 @@ public sealed unsafe class Processor : IDisposable
 
     /// <summary>As <see cref="Raise"/>, but a processor that sleeps sleeps on. Any thread.</summary>
     internal void RaiseQuietly(int attention) => Interlocked.Or(ref State->Attention, attention);
+
+    /// <summary>IRET: NMIs are let in again. Of those that came while one was handled, one has waited (SDM 3A 6.7.1).</summary>
+    internal void EndNmi()
+    {
+        if (Delivery.NmiBlocked)
+        {
+            Delivery.NmiBlocked = false;
+            if ((State->Attention & Attentions.AnyNmi) == Attentions.AnyNmi)
+            {
+                Interlocked.And(ref State->Attention, ~Attentions.SecondNmi);
+            }
+        }
+    }
 
     /// <summary>To be called when interrupts may have become deliverable: IF set, EOI, a lower task priority.</summary>
     internal void NoteInterrupts()
