@@ -334,6 +334,8 @@ public sealed unsafe class Processor : IDisposable
         mode |= (s->Cr0 & (ControlBits.Emulation | ControlBits.TaskSwitched)) != 0 ? CodeMode.NoX87 : 0;
         mode |= (s->Cr0 & ControlBits.Emulation) != 0 || (s->Cr4 & ControlBits.OsFxsr) == 0 ? CodeMode.InvalidSse : 0;
         mode |= (s->Cr0 & ControlBits.TaskSwitched) != 0 ? CodeMode.NoSse : 0;
+        bool avx = (s->Cr4 & ControlBits.OsXsave) != 0 && (s->Xcr0 & ControlBits.Xcr0Avx) == ControlBits.Xcr0Avx;
+        mode |= avx && (mode & CodeMode.Protected) != 0 ? 0 : CodeMode.InvalidAvx;
         s->Mode = mode;
         Mmu.SelectTlb();
     }

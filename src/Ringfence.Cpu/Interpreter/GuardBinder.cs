@@ -123,7 +123,9 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         OpAccess access = _info.GetInfo(in i, InstructionInfoOptions.NoMemoryUsage | InstructionInfoOptions.NoRegisterUsage).GetOpAccess(operand);
         bool write = access is OpAccess.Write or OpAccess.ReadWrite or OpAccess.CondWrite or OpAccess.ReadCondWrite;
         int size = i.MemorySize.GetSize();
-        if (access is OpAccess.None or OpAccess.NoMemAccess || size == 0 || IsKnownGood(i.MemorySegment, write))
+        // Flat segments need no check of elements, but for writes through CS.
+        bool byElements = Vector.Vex.VexBinder.TouchesElements(in i) && !(write && i.MemorySegment == Register.CS);
+        if (access is OpAccess.None or OpAccess.NoMemAccess || size == 0 || byElements || IsKnownGood(i.MemorySegment, write))
         {
             return 0;
         }

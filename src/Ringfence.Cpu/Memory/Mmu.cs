@@ -93,6 +93,19 @@ internal sealed unsafe class Mmu : IDisposable
         return true;
     }
 
+    /// <summary>Whether an access might be made, without making it. If not, the fault is recorded.</summary>
+    public bool Check(ulong linear, int size, AccessKind rights)
+    {
+        ulong last = linear + (ulong)size - 1;
+        if (!Canonical(linear) || !Canonical(last))
+        {
+            MetNonCanonical = true;
+            Exits.Record(_s, Vectors.GeneralProtection);
+            return false;
+        }
+        return Translate(linear, rights, out _) && (((linear ^ last) & ~OffsetMask) == 0 || Translate(last & _s->LinearMask & ~OffsetMask, rights, out _));
+    }
+
     /// <summary>The host address of an operand in RAM that is to be changed atomically. Null: a fault, which is recorded, or not wholly in one page of RAM.
     /// If the page holds decoded code, <see cref="CpuState.CodeTouched"/> says where.</summary>
     public byte* Locate(ulong linear, int size)

@@ -1,6 +1,6 @@
 namespace Ringfence.Cpu.State;
 
-/// <summary>Bits of CR0, CR4 and EFER (SDM 3A 2.5, 2.2.1; APM 2 3.1).</summary>
+/// <summary>Bits of CR0, CR4, EFER and XCR0 (SDM 3A 2.5, 2.2.1; APM 2 3.1).</summary>
 internal static class ControlBits
 {
     public const ulong ProtectedMode = 1;
@@ -38,4 +38,7 @@ internal static class ControlBits
     public const ulong LongModeEnable = 0x100;
     public const ulong LongModeActive = 0x400;
     public const ulong NxEnable = 0x800;
+
+    /// <summary>SSE and AVX state in XCR0 (SDM 1 13.3).</summary>
+    public const ulong Xcr0Avx = 6;
 }

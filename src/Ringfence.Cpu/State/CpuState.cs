@@ -67,6 +67,10 @@ public unsafe struct CpuState
     public ulong Cr3;
     public ulong Cr4;
     public ulong Efer;
+    /// <summary>Which components of the extended state the system has enabled (SDM 1 13.3).</summary>
+    public ulong Xcr0;
+    /// <summary>Likewise the supervisor's components: IA32_XSS.</summary>
+    public ulong Xss;
     public fixed ulong Dr[8];
     public ulong KernelGsBase;
     public ulong Star;
@@ -180,6 +184,8 @@ public static class CodeMode
     public const uint InvalidSse = 64;
     /// <summary>SSE instructions raise #NM (CR0.TS).</summary>
     public const uint NoSse = 128;
+    /// <summary>AVX instructions raise #UD (not CR4.OSXSAVE, or XCR0 without SSE and AVX state, or real or virtual-8086 mode).</summary>
+    public const uint InvalidAvx = 256;
     /// <summary>All of the above fit in so many bits.</summary>
-    public const int Width = 8;
+    public const int Width = 9;
 }

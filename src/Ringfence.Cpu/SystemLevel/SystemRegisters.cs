@@ -16,6 +16,8 @@ internal sealed unsafe class SystemRegisters(Processor processor)
     {
         X87Unit.Initialize(&_s->X87);
         _s->Mxcsr = 0x1F80;
+        _s->Xcr0 = 1;
+        _s->Xss = 0;
         Init();
     }
 
