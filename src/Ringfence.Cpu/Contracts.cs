@@ -21,8 +21,10 @@ public interface IProcessorBus
     /// <summary>EOI of a level-triggered vector, for IOAPICs.</summary>
     void EndOfInterrupt(byte vector);
 
-    /// <summary>An inter-processor interrupt: the interrupt command register as written (SDM 3A 11.6.1), from the processor with this APIC ID.</summary>
-    void SendInterprocessorInterrupt(uint source, ulong command);
+    /// <summary>An inter-processor interrupt from this processor.</summary>
+    /// <param name="command">The low half of the interrupt command register (SDM 3A 11.6.1).</param>
+    /// <param name="destination">Physical or logical; all ones for all.</param>
+    void SendInterprocessorInterrupt(uint command, uint destination);
 }
 
 /// <summary>Told of what leaves guest code, for tracing. Called on the thread that runs the processor.</summary>

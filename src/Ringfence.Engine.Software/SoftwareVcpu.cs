@@ -32,10 +32,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor = new Processor(options.Memory, this, options.Clock, model, index, _wake.Set, shared);
         Processor.Trace = _trace is null ? null : this;
         Processor.MeasureBus = options.MeasureTime;
-        if (index == 0)
-        {
-            Processor.PrepareAsFirmware();
-        }
+        Processor.PrepareAsFirmware();
         _waitingForSipi = index != 0;
         _startUpAsked = () => Volatile.Read(ref _startUp) != 0;
         _wakeAsked = () => Processor.HasWakeEvent;
@@ -112,27 +109,29 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor.StateLoaded();
     }
 
-    /// <summary>Takes an interrupt of any delivery mode. False if it has no meaning here. Any thread.</summary>
-    public bool Accept(byte mode, byte vector, bool levelTriggered)
+    /// <summary>Takes an interrupt of any delivery mode but lowest priority, which is fixed for the one that was chosen. There is no system
+    /// management mode, so an SMI does nothing. Any thread.</summary>
+    public void Accept(DeliveryMode mode, byte vector, bool levelTriggered)
     {
         switch (mode)
         {
-            case 0 or 1:
+            case DeliveryMode.Fixed or DeliveryMode.LowestPriority:
                 Processor.Apic.Accept(vector, levelTriggered);
-                return true;
-            case 4:
+                break;
+            case DeliveryMode.Nmi:
                 Processor.RequestNmi();
-                return true;
-            case 5:
+                break;
+            case DeliveryMode.Init:
                 Interlocked.Or(ref _startUp, InitPending);
                 Processor.RequestExit();
-                return true;
-            case 6:
+                break;
+            case DeliveryMode.StartUp:
                 Interlocked.Exchange(ref _startUp, (_startUp & InitPending) | SipiPending | vector);
                 Processor.RequestExit();
-                return true;
-            default:
-                return false;
+                break;
+            case DeliveryMode.External:
+                Processor.Apic.AcceptExternal();
+                break;
         }
     }
 
@@ -154,7 +153,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
 
     void IProcessorBus.EndOfInterrupt(byte vector) => _bus.EndOfInterrupt(vector);
 
-    void IProcessorBus.SendInterprocessorInterrupt(uint source, ulong command) => _vm.SendInterprocessorInterrupt(source, command);
+    void IProcessorBus.SendInterprocessorInterrupt(uint command, uint destination) => _vm.SendInterprocessorInterrupt(this, command, destination);
 
     void IProcessorTrace.Exit(ulong rip, ExitKind kind, ulong address, ulong value) => _trace!.Exit(Index, rip, NameOf(kind), address, value);
 

@@ -3,7 +3,9 @@ using static Ringfence.Cpu.Models.CpuidRegister;
 namespace Ringfence.Cpu.Models;
 
 /// <summary>What CPUID's answer depends on besides the model.</summary>
-internal readonly record struct CpuidContext(uint ApicId, int Processors, ulong Cr4, ulong Xcr0, ulong Xss);
+/// <param name="ApicId">The initial one.</param>
+/// <param name="ApicEnabled">IA32_APIC_BASE's enable bit, without which there seems to be no APIC.</param>
+internal readonly record struct CpuidContext(uint ApicId, int Processors, ulong Cr4, ulong Xcr0, ulong Xss, bool ApicEnabled = true);
 
 /// <summary>CPUID (SDM 2 CPUID; APM 3 appendix E): the feature bits of a model, and around them the leaves that are not bits.</summary>
 internal static class Cpuid
@@ -22,13 +24,14 @@ internal static class Cpuid
         {
             return default;
         }
+        uint absent = CpuidTopology.Absent(context);
         switch (leaf)
         {
             case 0:
                 return (HighestBasic, Ascii(model.Vendor, 0), Ascii(model.Vendor, 8), Ascii(model.Vendor, 4));
             case 1:
                 uint osxsave = (context.Cr4 & State.ControlBits.OsXsave) != 0 ? 1u << 27 : 0;
-                return (model.Signature, (context.ApicId << 24) | (1 << 16) | (8 << 8), Bits(model, 1, 0, Ecx) | osxsave, Bits(model, 1, 0, Edx));
+                return (model.Signature, CpuidTopology.Leaf1(model, context) | (8 << 8), Bits(model, 1, 0, Ecx) | osxsave, Bits(model, 1, 0, Edx) & ~absent);
             case 5 when model.Has(CpuFeature.MonitorWait):
                 // One line; interrupts may end MWAIT though they are masked. No C-states beyond HLT: systems that have the choice take HLT.
                 return (64, 64, 3, 0);
@@ -48,15 +51,18 @@ internal static class Cpuid
                 return (HighestExtended(model), Ascii(model.Vendor, 0), Ascii(model.Vendor, 8), Ascii(model.Vendor, 4));
             case 0x8000_0001:
                 // AMD repeats much of leaf 1's EDX.
-                uint repeated = model.IsIntel ? 0 : Bits(model, 1, 0, Edx) & 0x0183_F3FF;
-                return (model.Signature, 0, Bits(model, leaf, 0, Ecx), Bits(model, leaf, 0, Edx) | repeated);
+                uint repeated = model.IsIntel ? 0 : Bits(model, 1, 0, Edx) & ~absent & 0x0183_F3FF;
+                return (model.Signature, 0, CpuidTopology.Legacy(Bits(model, leaf, 0, Ecx), context), Bits(model, leaf, 0, Edx) | repeated);
             case >= 0x8000_0002 and <= 0x8000_0004:
                 int start = (int)(leaf - 0x8000_0002) * 16;
                 return (Ascii(model.Brand, start), Ascii(model.Brand, start + 4), Ascii(model.Brand, start + 8), Ascii(model.Brand, start + 12));
             case 0x8000_0008:
-                return (Memory.PageWalker.PhysicalBits | ((uint)Memory.LinearAddress.Width(model) << 8), Bits(model, leaf, 0, Ebx), 0, 0);
+                return (Memory.PageWalker.PhysicalBits | ((uint)Memory.LinearAddress.Width(model) << 8), Bits(model, leaf, 0, Ebx),
+                    CpuidTopology.CoreCount(model, context), 0);
+            case 0xB:
+                return CpuidTopology.Extended(model, subleaf, context);
             default:
-                subleaf = leaf is 7 or 0xB ? subleaf : 0;
+                subleaf = leaf == 7 ? subleaf : 0;
                 return (Bits(model, leaf, subleaf, Eax), Bits(model, leaf, subleaf, Ebx), Bits(model, leaf, subleaf, Ecx), Bits(model, leaf, subleaf, Edx));
         }
     }

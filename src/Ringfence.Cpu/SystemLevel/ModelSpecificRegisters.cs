@@ -50,7 +50,7 @@ internal sealed unsafe class ModelSpecificRegisters(Processor processor)
         {
             case 0x10: value = processor.TimeStamp; return true;
             case 0x1B: value = processor.Apic.Base; return true;
-            case 0x3B: value = _s->TscOffset; return true;
+            case 0x3B when Has(CpuFeature.TscAdjust): value = _s->TscOffset; return true;
             // MTRR capabilities: 8 variable ranges, fixed ranges, write-combining.
             case 0xFE: value = 0x508; return true;
             case 0x10A when processor.Model.Has(CpuFeature.ArchCapabilities): value = ArchCapabilities; return true;
@@ -60,7 +60,8 @@ internal sealed unsafe class ModelSpecificRegisters(Processor processor)
             // No machine-check banks.
             case 0x179: value = 0; return true;
             case 0x277: value = _s->Pat; return true;
-            case 0x6E0: value = processor.Apic.TscDeadline; return true;
+            case >= 0x800 and <= 0x8FF: return processor.Apic.TryReadMsr(msr, out value) || Refuse();
+            case 0x6E0 when Has(CpuFeature.TscDeadline): value = processor.Apic.TscDeadline; return true;
             case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): value = _s->Pkrs; return true;
             case 0xDA0 when processor.Model.Has(CpuFeature.XsaveS): value = _s->Xss; return true;
             // Event selectors and performance counters of families 6 to 14h: there, and nothing counts.
@@ -73,7 +74,7 @@ internal sealed unsafe class ModelSpecificRegisters(Processor processor)
             case 0xC000_0100: value = _s->Fs.Base; return true;
             case 0xC000_0101: value = _s->Gs.Base; return true;
             case 0xC000_0102: value = _s->KernelGsBase; return true;
-            case 0xC000_0103: value = _s->TscAux; return true;
+            case 0xC000_0103 when HasTscAux: value = _s->TscAux; return true;
         }
         value = 0;
         return _plain.TryGetValue(msr, out value) || IsPlain(msr) || Refuse();
@@ -84,21 +85,27 @@ internal sealed unsafe class ModelSpecificRegisters(Processor processor)
         switch (msr)
         {
             case 0x10:
+                // SDM 3B 18.17.3: the adjustment changes by as much.
                 _s->TscOffset += value - processor.TimeStamp;
+                processor.Apic.TimeStampChanged();
                 return true;
-            case 0x3B:
+            case 0x3B when Has(CpuFeature.TscAdjust):
                 _s->TscOffset = value;
+                processor.Apic.TimeStampChanged();
                 return true;
             case 0x1B:
-                processor.Apic.Base = value;
+                if (!processor.Apic.TrySetBase(value))
+                {
+                    return Refuse();
+                }
                 processor.Mmu.FlushAll();
                 return true;
             case 0x174: _s->SysenterCs = (uint)value; return true;
             case 0x175: return SetCanonical(ref _s->SysenterEsp, value);
             case 0x176: return SetCanonical(ref _s->SysenterEip, value);
-            case 0x179: return true;
             case 0x277: return WritePat(value);
-            case 0x6E0: processor.Apic.TscDeadline = value; return true;
+            case >= 0x800 and <= 0x8FF: return processor.Apic.TryWriteMsr(msr, value) || Refuse();
+            case 0x6E0 when Has(CpuFeature.TscDeadline): processor.Apic.TscDeadline = value; return true;
             case 0x6E1 when processor.Model.Has(CpuFeature.SupervisorKeys): return processor.Registers.WritePkrs(value);
             case 0xDA0 when processor.Model.Has(CpuFeature.XsaveS): return processor.Registers.WriteXss(value);
             case >= 0xC001_0000 and <= 0xC001_0007: return true;
@@ -110,15 +117,48 @@ internal sealed unsafe class ModelSpecificRegisters(Processor processor)
             case 0xC000_0100: return SetCanonical(ref _s->Fs.Base, value);
             case 0xC000_0101: return SetCanonical(ref _s->Gs.Base, value);
             case 0xC000_0102: return SetCanonical(ref _s->KernelGsBase, value);
-            case 0xC000_0103: _s->TscAux = (uint)value; return true;
+            case 0xC000_0103 when HasTscAux: _s->TscAux = (uint)value; return true;
         }
-        if (!IsPlain(msr) && !_plain.ContainsKey(msr))
+        if ((!IsPlain(msr) && !_plain.ContainsKey(msr)) || !IsMemoryTypeValid(msr, value))
         {
             return Refuse();
         }
         _plain[msr] = value;
         return true;
     }
+
+    /// <summary>What the memory-type range registers refuse (SDM 3A 12.11.2): types that there are not, and reserved bits.</summary>
+    private static bool IsMemoryTypeValid(uint msr, ulong value)
+    {
+        const ulong PhysicalAddress = ((1UL << Memory.PageWalker.PhysicalBits) - 1) & ~0xFFFUL;
+        switch (msr)
+        {
+            case 0x2FF:
+                return (value & ~0xCFFUL) == 0 && IsRangeType((byte)value);
+            case >= 0x200 and <= 0x20F:
+                return (msr & 1) == 0
+                    ? (value & ~(PhysicalAddress | 0xFF)) == 0 && IsRangeType((byte)value)
+                    : (value & ~(PhysicalAddress | 0x800)) == 0;
+            case 0x250 or 0x258 or 0x259 or (>= 0x268 and <= 0x26F):
+                for (int i = 0; i < 64; i += 8)
+                {
+                    if (!IsRangeType((byte)(value >> i)))
+                    {
+                        return false;
+                    }
+                }
+                return true;
+            default:
+                return true;
+        }
+    }
+
+    /// <summary>Uncacheable, write-combining, write-through, write-protected, write-back.</summary>
+    private static bool IsRangeType(byte type) => type is 0 or 1 or 4 or 5 or 6;
+
+    private bool HasTscAux => Has(CpuFeature.Rdtscp) || Has(CpuFeature.Rdpid);
+
+    private bool Has(CpuFeature feature) => processor.Model.Has(feature);
 
     private bool WritePat(ulong value)
     {
