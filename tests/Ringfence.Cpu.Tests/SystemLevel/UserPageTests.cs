@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Ringfence.Cpu.Models;
+using Ringfence.Cpu.State;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Ringfence.Cpu.Tests.SystemLevel;
@@ -141,7 +142,7 @@ public sealed unsafe class UserPageTests
     {
         using Guest guest = Start(cr4);
         guest.Write(Guest.Data, Guest.Segment(0, 0xF_FFFF, 0xC0F3));
-        guest.State->Ldtr = new State.SegmentRegister { Base = Guest.Data, Limit = 7, Attributes = 0x82 };
+        guest.State->Ldtr = new SegmentRegister { Base = Guest.Data, Limit = 7, Attributes = 0x82 };
         guest.State->SystemFlags |= AlignmentCheck;
         if (user)
         {
