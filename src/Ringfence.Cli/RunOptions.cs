@@ -1,3 +1,4 @@
+using System.Net;
 using Ringfence.Engine;
 using Ringfence.Host;
 
@@ -37,6 +38,8 @@ internal sealed record RunOptions
     /// <summary>Null for standard error.</summary>
     public string? TraceFile { get; init; }
     public ushort? DebugExitPort { get; init; }
+    /// <summary>Where to wait for a debugger; null for none.</summary>
+    public IPEndPoint? Gdb { get; init; }
 
     /// <summary>Checks what was typed; null stands for an option that was not given.</summary>
     /// <exception cref="UsageException">Something cannot be.</exception>
@@ -60,6 +63,7 @@ internal sealed record RunOptions
             Trace = trace,
             TraceFile = traceFile,
             DebugExitPort = raw.DebugExit is null ? null : ParsePort(raw.DebugExit),
+            Gdb = raw.Gdb is null ? null : ParseEndPoint(raw.Gdb),
         };
     }
 
@@ -102,6 +106,11 @@ internal sealed record RunOptions
             ? port
             : throw new UsageException($"--debug-exit: '{text}' is no I/O port (0 to 0xffff)");
 
+    private static IPEndPoint ParseEndPoint(string text) =>
+        Quantities.TryParseEndPoint(text, out IPEndPoint? where)
+            ? where
+            : throw new UsageException($"--gdb: '{text}' is no address and port (127.0.0.1:1234, localhost:1234, [::1]:1234; port 0 takes a free one)");
+
     private static (SerialKind Kind, string? File) ParseSerial(string? text) => text switch
     {
         null or "stdio" => (SerialKind.Stdio, null),
@@ -140,4 +149,5 @@ internal sealed record RawRunOptions
     public bool Stats { get; init; }
     public string? Trace { get; init; }
     public string? DebugExit { get; init; }
+    public string? Gdb { get; init; }
 }

@@ -15,7 +15,7 @@ namespace Ringfence.Cpu;
 /// One x86-64 processor with its local APIC, over guest memory and a bus. It knows no device, no engine and no thread: whoever calls
 /// <see cref="Run"/> is the processor. Only members that say so may be called from other threads.
 /// </summary>
-public sealed unsafe class Processor : IDisposable
+public sealed unsafe partial class Processor : IDisposable
 {
     private readonly IProcessorBus _bus;
     private readonly IClock _clock;
@@ -136,6 +136,12 @@ public sealed unsafe class Processor : IDisposable
         NoteInterrupts();
     }
 
+    /// <summary>The MSRs that hold something and are not fields of <see cref="State"/> that have a name of their own elsewhere.</summary>
+    public IReadOnlyDictionary<uint, ulong> SaveMsrs() => Registers.Save();
+
+    /// <exception cref="ArgumentException">This model has no such MSR, or it cannot hold that.</exception>
+    public void LoadMsrs(IReadOnlyDictionary<uint, ulong> values) => Registers.Load(values);
+
     /// <summary>Makes <see cref="Run"/> return soon. Any thread.</summary>
     public void RequestExit() => Raise(Attentions.Exit);
 
@@ -154,7 +160,31 @@ public sealed unsafe class Processor : IDisposable
 
     /// <summary>Whether a halted processor has a reason to go on.</summary>
     public bool HasWakeEvent =>
-        (State->Attention & (Attentions.Exit | Attentions.Nmi)) != 0 || (InterruptsEnabled && Apic.HasInterrupt);
+        ((State->Attention & Attentions.Nmi) != 0 && !Delivery.NmiBlocked) || (InterruptsEnabled && Apic.HasInterrupt);
+
+    /// <summary>An NMI waits to be taken. Set only while the processor does not run.</summary>
+    public bool NmiPending
+    {
+        get => (State->Attention & Attentions.Nmi) != 0;
+        set
+        {
+            if (value)
+            {
+                Interlocked.Or(ref State->Attention, Attentions.Nmi);
+            }
+            else
+            {
+                Interlocked.And(ref State->Attention, ~Attentions.Nmi);
+            }
+        }
+    }
+
+    /// <summary>An NMI is being handled. Set only while the processor does not run.</summary>
+    public bool NmiBlocked
+    {
+        get => Delivery.NmiBlocked;
+        set => Delivery.NmiBlocked = value;
+    }
 
     /// <summary>Whether interrupts can ever end a halt: if not, only NMI, INIT or reset do.</summary>
     public bool InterruptsEnabled => (State->SystemFlags & Flags.Interrupt) != 0;
@@ -182,9 +212,15 @@ public sealed unsafe class Processor : IDisposable
                 Interlocked.And(ref s->Attention, ~Attentions.Code);
                 CodeRequests.Serve();
             }
+            bool alone = false;
             if (s->Attention != 0)
             {
-                if ((s->Attention & Attentions.Exit) != 0)
+                if ((s->Attention & Attentions.Stop) != 0 && AttendStop(out alone))
+                {
+                    s->InterruptShadow = shadow;
+                    return RunResult.Stopped;
+                }
+                if ((s->Attention & Attentions.Exit) != 0 && !alone)
                 {
                     Interlocked.And(ref s->Attention, ~Attentions.Exit);
                     s->InterruptShadow = shadow;
@@ -194,12 +230,17 @@ public sealed unsafe class Processor : IDisposable
                 {
                     step = true;
                 }
-                else if (TakeInterrupt())
+                else if (!alone && TakeInterrupt())
                 {
                     step = false;
                 }
             }
-            if (s->Event == ExitEvent.None)
+            long retired = s->Retired;
+            if (alone && s->Event == ExitEvent.None)
+            {
+                RunWatched();
+            }
+            else if (s->Event == ExitEvent.None)
             {
                 // A block that wants to be linked has looked in the jump cache already.
                 Op* op = step ? Blocks.Step() : s->LinkSlot != null ? Blocks.Find() : ControlFlow.Dispatch(s);
@@ -210,22 +251,31 @@ public sealed unsafe class Processor : IDisposable
                 Execute(op);
                 if (s->Event is ExitEvent.Step or ExitEvent.Redecode)
                 {
-                    bool alone = s->Event == ExitEvent.Step;
+                    bool single = s->Event == ExitEvent.Step;
                     s->Event = ExitEvent.None;
-                    Execute(alone ? Blocks.Step() : Blocks.Find());
+                    TakeBackRepeat();
+                    Execute(single ? Blocks.Step() : Blocks.Find());
+                }
+                if (s->Event == ExitEvent.Watched)
+                {
+                    RunWatched();
                 }
             }
-            if (s->RepeatRest != 0)
-            {
-                s->Gpr[1] += s->RepeatRest;
-                s->RepeatRest = 0;
-            }
+            TakeBackRepeat();
             if (s->Event != ExitEvent.None)
             {
                 ExitEvent happened = s->Event;
                 s->Event = ExitEvent.None;
+                if (happened == ExitEvent.Stop)
+                {
+                    // The instruction has not run. The shadow was the block's first one's.
+                    s->InterruptShadow = retired == s->Retired ? shadow : InterruptShadow.None;
+                    Stop = Stops!.Executed((s->Rip + s->Cs.Base) & s->LinearMask);
+                    return RunResult.Stopped;
+                }
                 if (happened == ExitEvent.Fault)
                 {
+                    Stops?.ForgetHit();
                     if (Mmu.MetNonCanonical)
                     {
                         NameNonCanonicalFault();
@@ -392,6 +442,16 @@ public sealed unsafe class Processor : IDisposable
         Trace?.Exit(State->Rip + State->ExitIp, kind, address, value);
     }
 
+    /// <summary>A repeated instruction was left early: its count is whole again.</summary>
+    private void TakeBackRepeat()
+    {
+        if (State->RepeatRest != 0)
+        {
+            State->Gpr[1] += State->RepeatRest;
+            State->RepeatRest = 0;
+        }
+    }
+
     /// <summary>The innermost loop: blocks follow each other until one has a reason to come back.</summary>
     private void Execute(Op* op)
     {
@@ -471,4 +531,6 @@ internal static class Attentions
     public const int Nmi = 4;
     /// <summary>Another processor asks something about decoded code.</summary>
     public const int Code = 8;
+    /// <summary>A step or a watched access is to be reported: <see cref="Stops.StopPoints"/>.</summary>
+    public const int Stop = 16;
 }

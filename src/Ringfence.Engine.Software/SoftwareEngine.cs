@@ -5,7 +5,7 @@ namespace Ringfence.Engine.Software;
 /// <summary>The software engine in its portable mode: every vCPU is interpreted.</summary>
 public sealed class SoftwareEngine : IEngine
 {
-    public EngineCapabilities Capabilities { get; } = new("interpreter", MaximumVcpus: 32, CountsInstructions: true);
+    public EngineCapabilities Capabilities { get; } = new("interpreter", MaximumVcpus: 32, CountsInstructions: true, Debugs: true);
 
     /// <exception cref="ArgumentException">The CPU model is unknown, or there are more vCPUs than the engine can run.</exception>
     public IVm CreateVm(VmOptions options)

@@ -21,7 +21,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     /// <summary>INIT and SIPI not yet acted on; the low byte is SIPI's vector. Any thread.</summary>
     private int _startUp;
     private int _exitRequested;
-    private bool _waitingForSipi;
+    private VcpuActivity _activity;
 
     public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index, SharedCode shared)
     {
@@ -36,9 +36,9 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         {
             Processor.PrepareAsFirmware();
         }
-        _waitingForSipi = index != 0;
+        _activity = index != 0 ? VcpuActivity.WaitingForSipi : VcpuActivity.Active;
         _startUpAsked = () => Volatile.Read(ref _startUp) != 0;
-        _wakeAsked = () => Processor.HasWakeEvent;
+        _wakeAsked = () => Processor.HasWakeEvent || Volatile.Read(ref _startUp) != 0;
     }
 
     public int Index { get; }
@@ -56,12 +56,15 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         }
     }
 
+    public int VectorBytes =>
+        Processor.Model.Has(CpuFeature.Avx512F) ? 64 : Processor.Model.Has(CpuFeature.Avx) ? 32 : 16;
+
     public VcpuExit Run()
     {
         while (Interlocked.Exchange(ref _exitRequested, 0) == 0)
         {
             TakeStartUp();
-            if (_waitingForSipi)
+            if (_activity == VcpuActivity.WaitingForSipi)
             {
                 if (StopUntil(_startUpAsked))
                 {
@@ -69,25 +72,30 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
                 }
                 continue;
             }
-            long start = Stopwatch.GetTimestamp();
-            RunResult result = Processor.Run();
-            long end = Stopwatch.GetTimestamp();
-            _running += end - start;
-            if (result == RunResult.Shutdown)
+            if (_activity == VcpuActivity.Halted)
             {
-                return new VcpuExit(VcpuExitReason.Shutdown, Processor.ShutdownReport);
-            }
-            if (result == RunResult.Halted)
-            {
-                if (Processor.InterruptsEnabled)
-                {
-                    Sleep(_wakeAsked);
-                }
-                else if (StopUntil(_wakeAsked))
+                if (StayHalted())
                 {
                     return new VcpuExit(VcpuExitReason.Halted);
                 }
-                _halted += Stopwatch.GetTimestamp() - end;
+                continue;
+            }
+            long start = Stopwatch.GetTimestamp();
+            RunResult result = Processor.Run();
+            _running += Stopwatch.GetTimestamp() - start;
+            switch (result)
+            {
+                case RunResult.Shutdown:
+                    return new VcpuExit(VcpuExitReason.Shutdown, Processor.ShutdownReport);
+                case RunResult.Stopped:
+                    return new VcpuExit(VcpuExitReason.Debug, null, StopConversion.From(Processor.Stop));
+                case RunResult.Halted:
+                    _activity = VcpuActivity.Halted;
+                    if (Processor.StepDone)
+                    {
+                        return new VcpuExit(VcpuExitReason.Debug, null, new DebugStop(DebugStopKind.Step));
+                    }
+                    break;
             }
         }
         return new VcpuExit(VcpuExitReason.Interrupted);
@@ -99,11 +107,33 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor.RequestExit();
     }
 
-    public VcpuState Save() => StateConversion.Save(Processor.State);
+    public void SetDebug(DebugControl control) =>
+        Processor.SetStops([.. control.Points.Select(StopConversion.To)], control.SingleStep);
+
+    public VcpuState Save()
+    {
+        int startUp = Volatile.Read(ref _startUp);
+        return StateConversion.Save(Processor) with
+        {
+            Events = new EventState
+            {
+                Activity = _activity,
+                Shadow = StateConversion.Shadow(Processor),
+                NmiPending = Processor.NmiPending,
+                NmiBlocked = Processor.NmiBlocked,
+                InitPending = (startUp & InitPending) != 0,
+                SipiPending = (startUp & SipiPending) != 0 ? (byte)startUp : null,
+            },
+        };
+    }
 
     public void Load(VcpuState state)
     {
-        StateConversion.Load(state, Processor.State);
+        StateConversion.Load(state, Processor);
+        _activity = state.Events.Activity;
+        Processor.NmiPending = state.Events.NmiPending;
+        Processor.NmiBlocked = state.Events.NmiBlocked;
+        Volatile.Write(ref _startUp, (state.Events.InitPending ? InitPending : 0) | (state.Events.SipiPending is { } vector ? SipiPending | vector : 0));
         Processor.StateLoaded();
     }
 
@@ -177,13 +207,34 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         if ((startUp & InitPending) != 0)
         {
             Processor.Init();
-            _waitingForSipi = true;
+            _activity = VcpuActivity.WaitingForSipi;
         }
-        if ((startUp & SipiPending) != 0 && _waitingForSipi)
+        if ((startUp & SipiPending) != 0 && _activity == VcpuActivity.WaitingForSipi)
         {
             Processor.StartUp((byte)startUp);
-            _waitingForSipi = false;
+            _activity = VcpuActivity.Active;
         }
+    }
+
+    /// <summary>Sleeps in HLT until something ends it, or the caller of <see cref="Run"/> is to be asked. True if nothing ever will.</summary>
+    private bool StayHalted()
+    {
+        long start = Stopwatch.GetTimestamp();
+        if (Processor.InterruptsEnabled)
+        {
+            Sleep(_wakeAsked);
+        }
+        else if (StopUntil(_wakeAsked))
+        {
+            return true;
+        }
+        _halted += Stopwatch.GetTimestamp() - start;
+        if (Processor.HasWakeEvent)
+        {
+            _activity = VcpuActivity.Active;
+            Processor.NoteWoken();
+        }
+        return false;
     }
 
     /// <summary>Sleeps as a processor that only others can wake. True if there is no other left to do it.</summary>

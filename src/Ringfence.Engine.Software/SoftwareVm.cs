@@ -7,15 +7,16 @@ namespace Ringfence.Engine.Software;
 internal sealed class SoftwareVm : IVm
 {
     private readonly SoftwareVcpu[] _vcpus;
+    private readonly SharedCode _shared;
     private int _stopped;
 
     public SoftwareVm(VmOptions options, CpuModel model)
     {
         _vcpus = new SoftwareVcpu[options.Vcpus];
-        SharedCode shared = new(options.Memory);
+        _shared = new SharedCode(options.Memory);
         for (int i = 0; i < _vcpus.Length; i++)
         {
-            _vcpus[i] = new SoftwareVcpu(this, options, model, i, shared);
+            _vcpus[i] = new SoftwareVcpu(this, options, model, i, _shared);
         }
     }
 
@@ -40,6 +41,8 @@ internal sealed class SoftwareVm : IVm
             vcpu.Processor.SetExternalInterrupt(asserted);
         }
     }
+
+    public void NoteMemoryWritten(ulong address, ulong length) => _shared.WrittenByDevice(address, length);
 
     /// <summary>A vCPU cannot go on by itself: halted with interrupts off, or waiting for SIPI. True if none can: the machine is halted for good.</summary>
     internal bool NoteStopped() => Interlocked.Increment(ref _stopped) == _vcpus.Length;

@@ -17,6 +17,7 @@ public sealed class VirtualMachine : IDisposable
     private readonly GuestMemory _memory;
     private readonly Board _board;
     private readonly IVm _vm;
+    private readonly RunControl _control;
     private readonly TaskCompletionSource<MachineEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Stopwatch _elapsed = new();
     private bool _disposed;
@@ -34,7 +35,7 @@ public sealed class VirtualMachine : IDisposable
             board = new Board(spec, _clock, sink, End);
             vm = engine.CreateVm(new VmOptions(memory, _clock, board, spec.Cpu, spec.Cpus, spec.Trace, spec.MeasureTime));
             sink.Vm = vm;
-            vm.Vcpus[0].Load(ToVcpuState(boot));
+            vm.Vcpus[0].Load(Enter(vm.Vcpus[0].Save(), boot));
             if (spec.Serial is { } endpoint)
             {
                 board.Serial.RoomAvailable += endpoint.RoomAvailable;
@@ -54,6 +55,8 @@ public sealed class VirtualMachine : IDisposable
         _memory = memory;
         _board = board;
         _vm = vm;
+        _control = new RunControl(memory, spec.Cpus, () => End(new MachineEnd(MachineEndKind.Stopped)));
+        _control.Attach(vm, _clock);
     }
 
     /// <summary>One line: what was loaded and how it is entered.</summary>
@@ -61,6 +64,9 @@ public sealed class VirtualMachine : IDisposable
 
     /// <summary>What was counted. Exact once <see cref="Run"/> has returned.</summary>
     public MachineStatistics Statistics => new(_elapsed.Elapsed, [.. _vm.Vcpus.Select(v => v.Statistics)]);
+
+    /// <summary>Stops the machine and lets it go on, before or while it runs.</summary>
+    public IRunControl Control => _control;
 
     /// <summary>Loads the guest and makes the machine, ready to run.</summary>
     /// <exception cref="GuestLoadException">The guest cannot be loaded: one line that names the file and the reason.</exception>
@@ -110,10 +116,11 @@ public sealed class VirtualMachine : IDisposable
         Vcpus = spec.Cpus,
     };
 
-    private static VcpuState ToVcpuState(BootState boot)
+    /// <summary>The processor as firmware left it, at the guest's entry.</summary>
+    private static VcpuState Enter(VcpuState vcpu, BootState boot)
     {
         static SegmentState Segment(BootSegment s) => new(s.Selector, s.Base, s.Limit, s.Attributes);
-        return new VcpuState
+        return vcpu with
         {
             Registers = boot.Registers,
             Rip = boot.Rip,
@@ -131,6 +138,7 @@ public sealed class VirtualMachine : IDisposable
             IdtBase = boot.IdtBase,
             IdtLimit = boot.IdtLimit,
             Cr0 = boot.Cr0,
+            Cr2 = 0,
             Cr3 = boot.Cr3,
             Cr4 = boot.Cr4,
             Efer = boot.Efer,
@@ -146,6 +154,7 @@ public sealed class VirtualMachine : IDisposable
             {
                 vcpu.RequestExit();
             }
+            _control.Release();
         }
     }
 
@@ -153,15 +162,32 @@ public sealed class VirtualMachine : IDisposable
     {
         try
         {
-            while (!_end.Task.IsCompleted)
+            while (_control.Enter(vcpu.Index))
             {
-                VcpuExit exit = vcpu.Run();
+                VcpuExit exit;
+                try
+                {
+                    exit = vcpu.Run();
+                }
+                finally
+                {
+                    _control.Leave(vcpu.Index);
+                }
                 switch (exit.Reason)
                 {
+                    case VcpuExitReason.Debug:
+                        _control.Stop(vcpu.Index, exit);
+                        break;
                     case VcpuExitReason.Halted:
                         End(new MachineEnd(MachineEndKind.Halted));
                         break;
                     case VcpuExitReason.Shutdown:
+                        // A debugger may look before the machine ends; the guest cannot go on.
+                        if (_control.Stop(vcpu.Index, exit))
+                        {
+                            _control.Enter(vcpu.Index);
+                            _control.Leave(vcpu.Index);
+                        }
                         End(new MachineEnd(MachineEndKind.TripleFault, Report: CrashReport.Write(_memory, vcpu.Save(), $"triple fault on CPU {vcpu.Index}: {exit.Detail}")));
                         break;
                     case VcpuExitReason.Failed:

@@ -7,7 +7,7 @@ namespace Ringfence.Cpu.Apic;
 /// The local APIC in xAPIC mode (SDM 3A chapter 11): interrupts in, priorities, EOI, IPIs out, and the timer in its three modes.
 /// Registers belong to the processor's thread; <see cref="Accept"/>, <see cref="Matches"/> and the timer's expiry come from any.
 /// </summary>
-public sealed class LocalApic : IDisposable
+public sealed partial class LocalApic : IDisposable
 {
     private const uint Masked = 1 << 16;
     private const int TimerLvt = 0;
@@ -41,6 +41,8 @@ public sealed class LocalApic : IDisposable
     private uint _divide;
     private uint _initialCount;
     private long _timerStart;
+    /// <summary>The count has not come to its end.</summary>
+    private bool _counting;
     private ulong _tscDeadline;
 
     internal LocalApic(int id, IClock clock, Processor processor, Action woken)
@@ -103,11 +105,7 @@ public sealed class LocalApic : IDisposable
                 }
                 else
                 {
-                    // The counter counts nanoseconds of the clock from its offset on.
-                    unsafe
-                    {
-                        _timer.Arm((long)(value - _processor.State->TscOffset));
-                    }
+                    ArmDeadline();
                 }
             }
         }
@@ -211,6 +209,7 @@ public sealed class LocalApic : IDisposable
         _divide = 0;
         _initialCount = 0;
         _tscDeadline = 0;
+        _counting = false;
         _timer.Disarm();
     }
 
@@ -359,6 +358,7 @@ public sealed class LocalApic : IDisposable
                 if (((old >> 17) & 3) == 2 || TimerMode == 2)
                 {
                     _initialCount = 0;
+                    _counting = false;
                     _timer.Disarm();
                 }
             }
@@ -375,6 +375,7 @@ public sealed class LocalApic : IDisposable
         {
             _initialCount = value;
             _timerStart = _clock.Now;
+            _counting = value != 0;
             if (value == 0)
             {
                 _timer.Disarm();
@@ -426,6 +427,10 @@ public sealed class LocalApic : IDisposable
                 long periods = (_clock.Now - _timerStart) / period;
                 _timerStart += periods * period;
                 _timer.Arm(_timerStart + period);
+            }
+            else
+            {
+                _counting = false;
             }
         }
         if ((_lvt[TimerLvt] & Masked) == 0)

@@ -3,6 +3,7 @@ using Iced.Intel;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.Stops;
 using Ringfence.Host;
 
 namespace Ringfence.Cpu.Interpreter;
@@ -26,7 +27,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
         _decoders = [Decoder.Create(16, _reader), Decoder.Create(32, _reader), Decoder.Create(64, _reader)];
         _binder = new Binder(state, processor.Model);
         _guards = new GuardBinder(state);
-        _step = (Op*)NativeMemory.Alloc(GuardBinder.OpsPerInstruction + 1, (nuint)sizeof(Op));
+        _step = (Op*)NativeMemory.Alloc(GuardBinder.OpsPerInstruction + 2, (nuint)sizeof(Op));
     }
 
     public BuiltBlock Build(Op* ops, ulong linear, ulong physical) => Build(ops, linear, physical, BlockCache.MaximumInstructions, false);
@@ -59,6 +60,8 @@ internal sealed unsafe class BlockBuilder : IDisposable
         Op* op = ops;
         bool ended = false;
         bool limited = !step && (_s->Mode & CodeMode.Flat) == 0;
+        StopPoints? stops = _processor.Stops;
+        bool oneByOne = step && ((_s->SystemFlags & Flags.Trap) != 0 || stops is { Alone: true });
         if (limited)
         {
             *op++ = new Op { Handler = &SegmentGuard.CodeLimit };
@@ -88,6 +91,10 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 op++;
                 limit = 1;
             }
+            if (stops is not null && stops.Guards(linear + (ulong)bytes))
+            {
+                *op++ = new Op { Handler = &StopGuard.Check, IpOffset = (ushort)bytes, Ordinal = (byte)count };
+            }
             *op = default;
             op->IpOffset = (ushort)bytes;
             op->Length = (byte)length;
@@ -95,7 +102,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
             ended = _binder.Bind(in instruction, op, _s->Rip);
             bytes += length;
             count++;
-            op = _guards.Guard(in instruction, op, _binder.Refused, step);
+            op = _guards.Guard(in instruction, op, _binder.Refused, oneByOne);
             if (((linear + (ulong)bytes) & 0xFFF) < (ulong)length && !ended)
             {
                 break;

@@ -57,6 +57,27 @@ public sealed class SharedCode
     /// <summary>A processor has no blocks of a page any more.</summary>
     internal void Release(int page) => Interlocked.Decrement(ref _holders[page]);
 
+    /// <summary>A device has written to RAM: all processors drop what they decoded from it before their next block. Any thread.</summary>
+    public void WrittenByDevice(ulong address, ulong length)
+    {
+        // What was written comes before the question whether someone holds the page.
+        Interlocked.MemoryBarrier();
+        while (length != 0)
+        {
+            ulong part = Math.Min(length, GuestMemory.PageSize - (address % GuestMemory.PageSize));
+            int page = PageIndex(address);
+            if (page >= 0 && Holds(page))
+            {
+                foreach (Processor processor in _processors)
+                {
+                    processor.CodeRequests.Post(new CodeRequest(page, address, (int)part));
+                }
+            }
+            address += part;
+            length -= part;
+        }
+    }
+
     /// <summary>A processor has written to a page that is held.</summary>
     internal void Written(Processor self, int page, ulong physical, int size)
     {

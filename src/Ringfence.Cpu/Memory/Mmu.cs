@@ -69,6 +69,7 @@ internal sealed unsafe class Mmu : IDisposable
             Exits.Record(_s, Vectors.GeneralProtection);
             return false;
         }
+        _processor.Stops?.Note(linear, size, transfer == AccessKind.Read, rights == AccessKind.Write);
         int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
         if (first == size && (linear & ~OffsetMask) == _devicePage && _s->Tlb == _deviceTlb)
         {
@@ -102,6 +103,7 @@ internal sealed unsafe class Mmu : IDisposable
         {
             return null;
         }
+        _processor.Stops?.Note(linear, size, true, true);
         byte* host = _memory.Pointer(physical, (ulong)size);
         _s->CodeTouched = host != null && _processor.Blocks.HasCode(physical) ? physical : 0;
         return host;
@@ -237,6 +239,7 @@ internal sealed unsafe class Mmu : IDisposable
                 Exits.Record(_s, Vectors.GeneralProtection);
                 return false;
             }
+            _processor.Stops?.Note(address, part, kind == AccessKind.Read, kind == AccessKind.Write);
             if (!_walker.Walk(address, kind, false, smap, out Translation page))
             {
                 _s->FaultAddress = address;
@@ -271,13 +274,16 @@ internal sealed unsafe class Mmu : IDisposable
         {
             _large.Add(linear);
         }
+        bool readable = page.Readable;
+        bool writable = page.Writable && page.Dirty;
+        _processor.Stops?.Withhold(linear, ref readable, ref writable);
         TlbEntry* entry = tlb.Claim(linear, page.Global);
         entry->Addend = (ulong)host - linear;
-        if (page.Readable)
+        if (readable)
         {
             entry->Read = linear;
         }
-        if (page.Writable && page.Dirty && !_processor.Blocks.HasCode(page.Physical))
+        if (writable && !_processor.Blocks.HasCode(page.Physical))
         {
             entry->Write = linear;
             _processor.Blocks.NoteWritable(page.Physical, linear);

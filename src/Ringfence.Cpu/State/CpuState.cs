@@ -168,6 +168,10 @@ public enum ExitEvent : uint
     Redecode,
     /// <summary>A triple fault.</summary>
     Shutdown,
+    /// <summary>The instruction at RIP is one to stop before.</summary>
+    Stop,
+    /// <summary>The instruction at RIP was about to touch memory that is watched: it is to be run alone.</summary>
+    Watched,
 }
 
 /// <summary>Bits of <see cref="CpuState.Mode"/>: all that decoding depends on.</summary>

@@ -6,7 +6,7 @@ using Ringfence.Cpu.X87;
 namespace Ringfence.Cpu.SystemLevel;
 
 /// <summary>Control registers and model-specific registers. False: #GP(0) is recorded, nothing changed.</summary>
-internal sealed unsafe class SystemRegisters(Processor processor)
+internal sealed unsafe partial class SystemRegisters(Processor processor)
 {
     private const ulong EferImplemented = ControlBits.SyscallEnable | ControlBits.LongModeEnable | ControlBits.NxEnable;
 

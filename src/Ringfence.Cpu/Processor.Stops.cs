@@ -1,0 +1,72 @@
+using Ringfence.Cpu.State;
+using Ringfence.Cpu.Stops;
+
+namespace Ringfence.Cpu;
+
+/// <summary>Stopping for someone outside the guest. The guest's debug registers, TF and memory have no part in it.</summary>
+public sealed unsafe partial class Processor
+{
+    /// <summary>Null until someone asked for stops: then nothing looks at them.</summary>
+    internal StopPoints? Stops { get; private set; }
+
+    /// <summary>After <see cref="RunResult.Stopped"/>.</summary>
+    public StopReport Stop { get; private set; }
+
+    /// <summary>A step was asked for and has been made, though <see cref="Run"/> came back for another reason.</summary>
+    public bool StepDone => Stops is { StepDone: true };
+
+    /// <summary>Where to stop from now on. Only while the processor does not run.</summary>
+    /// <param name="step">Stop after one instruction, or iteration of a repeated one. Interrupts wait meanwhile.</param>
+    public void SetStops(IReadOnlyList<StopPoint> points, bool step)
+    {
+        if (Stops is null && points.Count == 0 && !step)
+        {
+            return;
+        }
+        Stops ??= new StopPoints(this);
+        Stops.Set(points, step);
+    }
+
+    /// <summary>A halted processor is about to go on because of an interrupt: a step of it takes that.</summary>
+    public void NoteWoken() => Stops?.Wake();
+
+    /// <summary>Between two instructions with <see cref="Attentions.Stop"/> set. True: <see cref="Run"/> is to come back, as <see cref="Stop"/> says.</summary>
+    /// <param name="alone">The next instruction is to be run as a step.</param>
+    private bool AttendStop(out bool alone)
+    {
+        alone = false;
+        StopPoints stops = Stops!;
+        if (stops.Finished(out StopReport report))
+        {
+            Stop = report;
+            return true;
+        }
+        if (!stops.Stepping)
+        {
+            return false;
+        }
+        if (stops.BeginStep() && TakeInterrupt())
+        {
+            // At the handler's first instruction, or on the way to a shutdown.
+            return State->Event == ExitEvent.None && stops.Finished(out report) && Report(report);
+        }
+        alone = true;
+        return false;
+
+        bool Report(StopReport taken)
+        {
+            Stop = taken;
+            return true;
+        }
+    }
+
+    /// <summary>The instruction at RIP, which met a watched place, once more and by itself.</summary>
+    private void RunWatched()
+    {
+        State->Event = ExitEvent.None;
+        TakeBackRepeat();
+        Stops!.BeginAlone();
+        Execute(Blocks.Step());
+        Stops.EndAlone();
+    }
+}
