@@ -3,7 +3,8 @@ using Ringfence.Cpu.Stops;
 
 namespace Ringfence.Cpu;
 
-/// <summary>Stopping for someone outside the guest. The guest's debug registers, TF and memory have no part in it.</summary>
+/// <summary>Stopping for someone outside the guest, in which the guest's debug registers, TF and memory have no part; and what is pending, for
+/// whoever keeps a processor's state.</summary>
 public sealed unsafe partial class Processor
 {
     /// <summary>Null until someone asked for stops: then nothing looks at them.</summary>
@@ -14,6 +15,37 @@ public sealed unsafe partial class Processor
 
     /// <summary>A step was asked for and has been made, though <see cref="Run"/> came back for another reason.</summary>
     public bool StepDone => Stops is { StepDone: true };
+
+    /// <summary>An NMI waits to be taken. Set only while the processor does not run.</summary>
+    public bool NmiPending
+    {
+        get => (State->Attention & Attentions.Nmi) != 0;
+        set
+        {
+            if (value)
+            {
+                Interlocked.Or(ref State->Attention, Attentions.Nmi);
+            }
+            else
+            {
+                Interlocked.And(ref State->Attention, ~Attentions.Nmi);
+            }
+        }
+    }
+
+    /// <summary>An NMI is being handled. Set only while the processor does not run.</summary>
+    public bool NmiBlocked
+    {
+        get => Delivery.NmiBlocked;
+        set => Delivery.NmiBlocked = value;
+    }
+
+    /// <summary>DR6 bits of the guest's debug traps that are due. Set only while the processor does not run.</summary>
+    public ulong DebugTraps
+    {
+        get => Debugging.Pending;
+        set => Debugging.Pending = value;
+    }
 
     /// <summary>Where to stop from now on. Only while the processor does not run.</summary>
     /// <param name="step">Stop after one instruction, or iteration of a repeated one. Interrupts wait meanwhile.</param>
@@ -31,10 +63,10 @@ public sealed unsafe partial class Processor
     public void NoteWoken() => Stops?.Wake();
 
     /// <summary>Between two instructions with <see cref="Attentions.Stop"/> set. True: <see cref="Run"/> is to come back, as <see cref="Stop"/> says.</summary>
-    /// <param name="alone">The next instruction is to be run as a step.</param>
-    private bool AttendStop(out bool alone)
+    /// <param name="single">The next instruction is to be run as a step.</param>
+    private bool AttendStop(out bool single)
     {
-        alone = false;
+        single = false;
         StopPoints stops = Stops!;
         if (stops.Finished(out StopReport report))
         {
@@ -50,7 +82,7 @@ public sealed unsafe partial class Processor
             // At the handler's first instruction, or on the way to a shutdown.
             return State->Event == ExitEvent.None && stops.Finished(out report) && Report(report);
         }
-        alone = true;
+        single = true;
         return false;
 
         bool Report(StopReport taken)
@@ -60,13 +92,11 @@ public sealed unsafe partial class Processor
         }
     }
 
-    /// <summary>The instruction at RIP, which met a watched place, once more and by itself.</summary>
-    private void RunWatched()
+    /// <summary>A step.</summary>
+    private void ExecuteSingle(bool passes)
     {
-        State->Event = ExitEvent.None;
-        TakeBackRepeat();
-        Stops!.BeginAlone();
-        Execute(Blocks.Step());
-        Stops.EndAlone();
+        Stops!.BeginSingle();
+        ExecuteAlone(passes);
+        Stops.EndSingle();
     }
 }

@@ -41,6 +41,8 @@ public sealed unsafe partial class Processor : IDisposable
         Blocks = new BlockCache(this, State, memory, shared);
         Apic = new LocalApic(apicId, clock, this, woken);
         Segments = new SegmentLoader(this);
+        Tasks = new TaskSwitcher(this);
+        Debugging = new DebugUnit(this);
         Delivery = new EventDelivery(this);
         Registers = new SystemRegisters(this);
         Reset();
@@ -80,6 +82,10 @@ public sealed unsafe partial class Processor : IDisposable
 
     internal SegmentLoader Segments { get; }
 
+    internal TaskSwitcher Tasks { get; }
+
+    internal DebugUnit Debugging { get; }
+
     internal EventDelivery Delivery { get; }
 
     internal SystemRegisters Registers { get; }
@@ -100,7 +106,7 @@ public sealed unsafe partial class Processor : IDisposable
         Registers.Reset();
         Apic.Reset();
         Mmu.FlushAll();
-        ModeChanged();
+        Debugging.Update();
     }
 
     /// <summary>What firmware does to a bootstrap processor before it hands on, for guests that are entered directly.</summary>
@@ -116,7 +122,7 @@ public sealed unsafe partial class Processor : IDisposable
         Registers.Init();
         Apic.Init();
         Mmu.FlushAll();
-        ModeChanged();
+        Debugging.Update();
     }
 
     /// <summary>SIPI: real mode at vector x 4 KiB.</summary>
@@ -132,7 +138,7 @@ public sealed unsafe partial class Processor : IDisposable
     {
         Mmu.FlushAll();
         Blocks.Flush();
-        ModeChanged();
+        Debugging.Update();
         NoteInterrupts();
     }
 
@@ -162,30 +168,6 @@ public sealed unsafe partial class Processor : IDisposable
     public bool HasWakeEvent =>
         ((State->Attention & Attentions.Nmi) != 0 && !Delivery.NmiBlocked) || (InterruptsEnabled && Apic.HasInterrupt);
 
-    /// <summary>An NMI waits to be taken. Set only while the processor does not run.</summary>
-    public bool NmiPending
-    {
-        get => (State->Attention & Attentions.Nmi) != 0;
-        set
-        {
-            if (value)
-            {
-                Interlocked.Or(ref State->Attention, Attentions.Nmi);
-            }
-            else
-            {
-                Interlocked.And(ref State->Attention, ~Attentions.Nmi);
-            }
-        }
-    }
-
-    /// <summary>An NMI is being handled. Set only while the processor does not run.</summary>
-    public bool NmiBlocked
-    {
-        get => Delivery.NmiBlocked;
-        set => Delivery.NmiBlocked = value;
-    }
-
     /// <summary>Whether interrupts can ever end a halt: if not, only NMI, INIT or reset do.</summary>
     public bool InterruptsEnabled => (State->SystemFlags & Flags.Interrupt) != 0;
 
@@ -205,22 +187,24 @@ public sealed unsafe partial class Processor : IDisposable
         {
             uint shadow = s->InterruptShadow;
             s->InterruptShadow = InterruptShadow.None;
-            bool step = (s->SystemFlags & Flags.Trap) != 0;
-            Delivery.TrapPending = step;
-            if ((s->Attention & Attentions.Code) != 0)
+            Delivery.TrapPending = (s->SystemFlags & Flags.Trap) != 0;
+            // RF, and MOV SS before, let the next instruction's breakpoint pass.
+            bool passes = (s->SystemFlags & Flags.Resume) != 0 || shadow == InterruptShadow.MovSs;
+            bool step = Delivery.TrapPending || Debugging.Pending != 0 || (passes && ((s->SystemFlags & Flags.Resume) != 0 || Debugging.HasCode));
+            if ((s->Attention & (Attentions.Code | Attentions.Debug)) != 0)
             {
-                Interlocked.And(ref s->Attention, ~Attentions.Code);
+                Interlocked.And(ref s->Attention, ~(Attentions.Code | Attentions.Debug));
                 CodeRequests.Serve();
             }
-            bool alone = false;
+            bool single = false;
             if (s->Attention != 0)
             {
-                if ((s->Attention & Attentions.Stop) != 0 && AttendStop(out alone))
+                if ((s->Attention & Attentions.Stop) != 0 && AttendStop(out single))
                 {
                     s->InterruptShadow = shadow;
                     return RunResult.Stopped;
                 }
-                if ((s->Attention & Attentions.Exit) != 0 && !alone)
+                if ((s->Attention & Attentions.Exit) != 0 && !single)
                 {
                     Interlocked.And(ref s->Attention, ~Attentions.Exit);
                     s->InterruptShadow = shadow;
@@ -230,38 +214,24 @@ public sealed unsafe partial class Processor : IDisposable
                 {
                     step = true;
                 }
-                else if (!alone && TakeInterrupt())
+                else if (!single && TakeInterrupt() && s->Event == ExitEvent.None)
                 {
-                    step = false;
+                    // What runs next is the handler.
+                    continue;
                 }
             }
             long retired = s->Retired;
-            if (alone && s->Event == ExitEvent.None)
+            if (s->Event == ExitEvent.None && (Debugging.Pending == 0 || shadow == InterruptShadow.MovSs))
             {
-                RunWatched();
-            }
-            else if (s->Event == ExitEvent.None)
-            {
-                // A block that wants to be linked has looked in the jump cache already.
-                Op* op = step ? Blocks.Step() : s->LinkSlot != null ? Blocks.Find() : ControlFlow.Dispatch(s);
-                if (op == null && s->Event == ExitEvent.None)
+                if (single)
                 {
-                    op = Blocks.Find();
+                    ExecuteSingle(passes);
                 }
-                Execute(op);
-                if (s->Event is ExitEvent.Step or ExitEvent.Redecode)
+                else
                 {
-                    bool single = s->Event == ExitEvent.Step;
-                    s->Event = ExitEvent.None;
-                    TakeBackRepeat();
-                    Execute(single ? Blocks.Step() : Blocks.Find());
-                }
-                if (s->Event == ExitEvent.Watched)
-                {
-                    RunWatched();
+                    ExecuteNext(step, passes);
                 }
             }
-            TakeBackRepeat();
             if (s->Event != ExitEvent.None)
             {
                 ExitEvent happened = s->Event;
@@ -280,10 +250,12 @@ public sealed unsafe partial class Processor : IDisposable
                     {
                         NameNonCanonicalFault();
                     }
+                    // What was noted on the way is noted again when the instruction is restarted.
+                    Debugging.Pending = 0;
                     Count(ExitKind.Exception, s->FaultVector, s->FaultError);
                     Delivery.DeliverFault();
                 }
-                if (happened == ExitEvent.Halt && !Delivery.TrapPending)
+                if (happened == ExitEvent.Halt && !Delivery.TrapPending && Debugging.Pending == 0)
                 {
                     Count(ExitKind.Halt, 0, 0);
                     return RunResult.Halted;
@@ -294,15 +266,43 @@ public sealed unsafe partial class Processor : IDisposable
                     return RunResult.Shutdown;
                 }
             }
-            if (Delivery.TrapPending && s->InterruptShadow != InterruptShadow.MovSs)
+            if ((Delivery.TrapPending || Debugging.Pending != 0) && s->InterruptShadow != InterruptShadow.MovSs)
             {
-                Delivery.DeliverSingleStep();
+                Delivery.DeliverDebugTrap();
                 if (s->Event == ExitEvent.Shutdown)
                 {
                     s->Event = ExitEvent.None;
                     return RunResult.Shutdown;
                 }
             }
+        }
+    }
+
+    /// <summary>Runs blocks until one has a reason to come back, or one instruction.</summary>
+    private void ExecuteNext(bool step, bool passes)
+    {
+        CpuState* s = State;
+        if (step)
+        {
+            ExecuteAlone(passes);
+            return;
+        }
+        // A block that wants to be linked has looked in the jump cache already.
+        Op* op = s->LinkSlot != null ? Blocks.Find() : ControlFlow.Dispatch(s);
+        if (op == null && s->Event == ExitEvent.None)
+        {
+            op = Blocks.Find();
+        }
+        Execute(op);
+        if (s->Event == ExitEvent.Step)
+        {
+            s->Event = ExitEvent.None;
+            ExecuteAlone(false);
+        }
+        else if (s->Event == ExitEvent.Redecode)
+        {
+            s->Event = ExitEvent.None;
+            Execute(Blocks.Find());
         }
     }
 
@@ -362,6 +362,7 @@ public sealed unsafe partial class Processor : IDisposable
         mode |= (s->Cr0 & ControlBits.TaskSwitched) != 0 ? CodeMode.NoSse : 0;
         bool avx = (s->Cr4 & ControlBits.OsXsave) != 0 && (s->Xcr0 & ControlBits.Xcr0Avx) == ControlBits.Xcr0Avx;
         mode |= avx && (mode & CodeMode.Protected) != 0 ? 0 : CodeMode.InvalidAvx;
+        mode |= Debugging.HasCode ? CodeMode.Breakpoints : 0;
         s->Mode = mode;
         Mmu.SelectTlb();
     }
@@ -442,24 +443,45 @@ public sealed unsafe partial class Processor : IDisposable
         Trace?.Exit(State->Rip + State->ExitIp, kind, address, value);
     }
 
-    /// <summary>A repeated instruction was left early: its count is whole again.</summary>
-    private void TakeBackRepeat()
-    {
-        if (State->RepeatRest != 0)
-        {
-            State->Gpr[1] += State->RepeatRest;
-            State->RepeatRest = 0;
-        }
-    }
-
     /// <summary>The innermost loop: blocks follow each other until one has a reason to come back.</summary>
     private void Execute(Op* op)
     {
         CpuState* s = State;
+        Debugging.Alone = false;
         while (op != null)
         {
             op = op->Handler(s, op);
         }
+        Debugging.Alone = true;
+        RestoreCount();
+    }
+
+    /// <summary>Runs the instruction at RIP and no more, decoded anew.</summary>
+    /// <param name="passes">A breakpoint on it does not count.</param>
+    private void ExecuteAlone(bool passes)
+    {
+        CpuState* s = State;
+        if (!passes && Debugging.HasCode && Debugging.StopsAt((s->Rip + s->Cs.Base) & s->LinearMask))
+        {
+            return;
+        }
+        // RF ends as an instruction begins (SDM 3B 18.3.1.1).
+        s->SystemFlags &= ~(ulong)Flags.Resume;
+        Op* op = Blocks.Step();
+        if (op != null)
+        {
+            // What it returns would be the next block.
+            op->Handler(s, op);
+            s->LinkSlot = null;
+            RestoreCount();
+        }
+    }
+
+    /// <summary>Gives back what a repeated string instruction's guard has taken from its count.</summary>
+    private void RestoreCount()
+    {
+        State->Gpr[1] += State->RepeatRest;
+        State->RepeatRest = 0;
     }
 
     private static bool IsFlat(in SegmentRegister segment) =>
@@ -531,6 +553,8 @@ internal static class Attentions
     public const int Nmi = 4;
     /// <summary>Another processor asks something about decoded code.</summary>
     public const int Code = 8;
+    /// <summary>A debug exception is due after the instruction: see <see cref="DebugUnit.Pending"/>.</summary>
+    public const int Debug = 16;
     /// <summary>A step or a watched access is to be reported: <see cref="Stops.StopPoints"/>.</summary>
-    public const int Stop = 16;
+    public const int Stop = 32;
 }

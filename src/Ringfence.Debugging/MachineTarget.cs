@@ -43,12 +43,22 @@ internal sealed class MachineTarget(IRunControl control, Action stopped, Action 
     public int ReadMemory(int vcpu, ulong linear, Span<byte> destination)
     {
         VcpuState state = Read(vcpu);
+        // Before the guest's first instruction hardly anything is mapped, and gdb reads what is at a function to find the end of its prologue.
+        bool unmappedIsZero = control.Vm.Vcpus[0].Statistics.Instructions == 0;
         int done = 0;
         while (done < destination.Length)
         {
             ulong at = linear + (ulong)done;
             Span<byte> part = destination.Slice(done, Part(at, destination.Length - done));
-            if (!GuestPages.TryTranslate(control.Memory, state, at, out ulong physical) || !control.Memory.TryRead(physical, part))
+            if (!GuestPages.TryTranslate(control.Memory, state, at, out ulong physical))
+            {
+                if (!unmappedIsZero)
+                {
+                    break;
+                }
+                part.Clear();
+            }
+            else if (!control.Memory.TryRead(physical, part))
             {
                 break;
             }

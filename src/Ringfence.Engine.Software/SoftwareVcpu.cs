@@ -121,6 +121,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
                 Shadow = StateConversion.Shadow(Processor),
                 NmiPending = Processor.NmiPending,
                 NmiBlocked = Processor.NmiBlocked,
+                DebugTraps = Processor.DebugTraps,
                 InitPending = (startUp & InitPending) != 0,
                 SipiPending = (startUp & SipiPending) != 0 ? (byte)startUp : null,
             },
@@ -133,6 +134,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         _activity = state.Events.Activity;
         Processor.NmiPending = state.Events.NmiPending;
         Processor.NmiBlocked = state.Events.NmiBlocked;
+        Processor.DebugTraps = state.Events.DebugTraps;
         Volatile.Write(ref _startUp, (state.Events.InitPending ? InitPending : 0) | (state.Events.SipiPending is { } vector ? SipiPending | vector : 0));
         Processor.StateLoaded();
     }

@@ -149,6 +149,8 @@ public sealed record EventState
     public bool NmiPending { get; init; }
     /// <summary>An NMI is being handled: the next waits for IRET.</summary>
     public bool NmiBlocked { get; init; }
+    /// <summary>Bits of DR6 whose #DB is due at the next instruction boundary (SDM 3C 25.4.2).</summary>
+    public ulong DebugTraps { get; init; }
     public bool InitPending { get; init; }
     /// <summary>The vector of a start-up message that is not acted on yet.</summary>
     public byte? SipiPending { get; init; }

@@ -62,7 +62,7 @@ internal sealed class GuestCode : IDisposable
             mov(AssemblerRegisters.__word_ptr[AssemblerRegisters.rdi], AssemblerRegisters.ax);
             mov(AssemblerRegisters.edx, AssemblerRegisters.cs);
             mov(AssemblerRegisters.__word_ptr[AssemblerRegisters.rdi + 2], AssemblerRegisters.dx);
-            mov(AssemblerRegisters.__word_ptr[AssemblerRegisters.rdi + 4], unchecked((short)0x8E00));
+            mov(AssemblerRegisters.__word_ptr[AssemblerRegisters.rdi + 4], 0x8E00);
             shr(AssemblerRegisters.rax, 16);
             mov(AssemblerRegisters.__dword_ptr[AssemblerRegisters.rdi + 6], AssemblerRegisters.eax);
             mov(AssemblerRegisters.edi, Data + 0x1FF0);

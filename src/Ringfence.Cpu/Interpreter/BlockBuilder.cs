@@ -59,13 +59,17 @@ internal sealed unsafe class BlockBuilder : IDisposable
         int bytes = 0;
         Op* op = ops;
         bool ended = false;
-        bool limited = !step && (_s->Mode & CodeMode.Flat) == 0;
-        StopPoints? stops = _processor.Stops;
-        bool oneByOne = step && ((_s->SystemFlags & Flags.Trap) != 0 || stops is { Alone: true });
-        if (limited)
+        if (!step && (_s->Mode & CodeMode.Breakpoints) != 0)
         {
-            *op++ = new Op { Handler = &SegmentGuard.CodeLimit };
+            *op++ = new Op { Handler = &BlockGuard.Breakpoints };
         }
+        if (!step && (_s->Mode & CodeMode.Flat) == 0)
+        {
+            *op++ = new Op { Handler = &BlockGuard.CodeLimit };
+        }
+        Op* guarded = op;
+        StopPoints? stops = _processor.Stops;
+        bool oneByOne = step && ((_s->SystemFlags & Flags.Trap) != 0 || (_s->Dr[7] & 0xFF) != 0 || stops is { Single: true } or { WatchesData: true });
         while (count < limit && !ended)
         {
             decoder.Decode(out Instruction instruction);
@@ -87,7 +91,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
                     break;
                 }
                 // Alone in its block, behind a guard that its second page is still the same.
-                *op = new Op { Handler = &PageGuard, Immediate = (ulong)_reader.SecondHostPage };
+                *op = new Op { Handler = &BlockGuard.Page, Immediate = (ulong)_reader.SecondHostPage };
                 op++;
                 limit = 1;
             }
@@ -108,9 +112,9 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 break;
             }
         }
-        if (limited)
+        for (Op* guard = ops; guard < guarded; guard++)
         {
-            ops->Immediate = (ulong)bytes;
+            guard->Immediate = (ulong)bytes;
         }
         if (!ended)
         {
@@ -122,21 +126,6 @@ internal sealed unsafe class BlockBuilder : IDisposable
             op++;
         }
         return new BuiltBlock((int)(op - ops), bytes, _reader.InRam, _reader.SecondPhysical);
-    }
-
-    /// <summary>Not an instruction: goes on only if the page that the next instruction reaches into is mapped where it was.</summary>
-    private static Op* PageGuard(CpuState* s, Op* o)
-    {
-        ulong next = (((s->Rip + s->Cs.Base) | 0xFFF) + 1) & s->LinearMask;
-        TlbEntry* entry = s->Tlb + ((next >> 12) & (GuestAccess.TlbEntries - 1));
-        if ((entry->Execute ^ next) < GuestAccess.PageBytes && next + entry->Addend == o->Immediate)
-        {
-            o++;
-            return o->Handler(s, o);
-        }
-        s->Event = ExitEvent.Step;
-        s->LinkSlot = null;
-        return null;
     }
 
     /// <summary>Gives the decoder guest bytes, over the end of the page if it must.</summary>

@@ -16,6 +16,14 @@ internal static unsafe class Exits
         return null;
     }
 
+    /// <summary>Between two iterations of a repeated string instruction. RF lets it go on past a breakpoint on it (SDM 3B 18.3.1.1).</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Op* Between(CpuState* s, Op* o)
+    {
+        s->SystemFlags |= Flags.Resume;
+        return Abort(s, o);
+    }
+
     /// <summary>Raises an exception with RIP at this instruction.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static Op* Fault(CpuState* s, Op* o, Vectors vector, uint error = 0)

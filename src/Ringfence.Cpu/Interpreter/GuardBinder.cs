@@ -8,7 +8,7 @@ namespace Ringfence.Cpu.Interpreter;
 internal sealed unsafe class GuardBinder(CpuState* state)
 {
     /// <summary>How many ops one instruction can become.</summary>
-    public const int OpsPerInstruction = 3;
+    public const int OpsPerInstruction = 4;
 
     private readonly CpuState* _s = state;
     private readonly InstructionInfoFactory _info = new();
@@ -36,6 +36,10 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         next += pops ? GuardStack(in instruction, in real, next) : 0;
         next += GuardOperand(in instruction, in real, next);
         next += pops ? 0 : GuardStack(in instruction, in real, next);
+        if ((_s->Mode & CodeMode.Flat) == 0 && IsNearTransfer(in instruction))
+        {
+            *next++ = Empty(in real, &BlockGuard.Branch);
+        }
         *next = real;
         return next + 1;
     }
@@ -50,6 +54,16 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         IpOffset = real.IpOffset,
         Length = real.Length,
         Ordinal = real.Ordinal,
+    };
+
+    /// <summary>Not one that falls through or goes to another segment.</summary>
+    private static bool IsNearTransfer(in Instruction i) => i.FlowControl switch
+    {
+        FlowControl.ConditionalBranch or FlowControl.UnconditionalBranch or FlowControl.Call =>
+            i.Op0Kind is OpKind.NearBranch16 or OpKind.NearBranch32,
+        FlowControl.IndirectBranch or FlowControl.IndirectCall => !i.IsJmpFarIndirect && !i.IsCallFarIndirect,
+        FlowControl.Return => i.Mnemonic == Mnemonic.Ret,
+        _ => false,
     };
 
     private static bool IsString(in Instruction i, out bool source, out bool destination)

@@ -19,6 +19,8 @@ internal sealed unsafe class Mmu : IDisposable
     private readonly Tlb _supervisor = new();
     private readonly Tlb _user = new();
     private readonly Tlb _supervisorAc = new();
+    /// <summary>In force while alignment is checked: tags for execution only, so that all data comes by <see cref="Access"/>.</summary>
+    private readonly Tlb _aligned = new();
     private readonly PageWalker _walker;
     /// <summary>Regions of 2 MiB and 1 GiB that were filled from large pages: INVLPG there must forget the whole page.</summary>
     private readonly RegionSet _large = new(21);
@@ -27,6 +29,9 @@ internal sealed unsafe class Mmu : IDisposable
     private ulong _devicePage = 1;
     private ulong _devicePhysical;
     private TlbEntry* _deviceTlb;
+    /// <summary>What data is translated by; as <see cref="CpuState.Tlb"/> unless alignment is checked.</summary>
+    private TlbEntry* _data;
+    private bool _checksAlignment;
 
     public Mmu(Processor processor, CpuState* state, GuestMemory memory)
     {
@@ -43,8 +48,13 @@ internal sealed unsafe class Mmu : IDisposable
     /// <summary>The fault recorded last is that of an access to a non-canonical address. Whoever acts on it clears it.</summary>
     public bool MetNonCanonical { get; set; }
 
-    /// <summary>Chooses the table for the present privilege. To be called when CPL, CR4.SMAP or RFLAGS.AC change.</summary>
-    public void SelectTlb() => _s->Tlb = Current.Table;
+    /// <summary>Chooses the table for the present privilege. To be called when CPL, CR0.AM, CR4.SMAP or RFLAGS.AC change.</summary>
+    public void SelectTlb()
+    {
+        _checksAlignment = _s->Cpl == 3 && (_s->SystemFlags & Flags.AlignmentCheck) != 0 && (_s->Cr0 & ControlBits.AlignmentMask) != 0;
+        _data = Current.Table;
+        _s->Tlb = _checksAlignment ? _aligned.Table : _data;
+    }
 
     private Tlb Current => _s->Cpl == 3 ? _user : SmapInForce ? _supervisor : _supervisorAc;
 
@@ -55,13 +65,31 @@ internal sealed unsafe class Mmu : IDisposable
     /// then data moves as <paramref name="transfer"/> says, to or from <paramref name="data"/>.</summary>
     public bool Access(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
-        TlbEntry* entry = _s->Tlb + ((linear >> 12) & (Tlb.Entries - 1));
+        TlbEntry* entry = _data + ((linear >> 12) & (Tlb.Entries - 1));
+        if (_checksAlignment && IsMisaligned(linear, size))
+        {
+            return RefuseMisaligned(linear, size, rights);
+        }
         if (((rights == AccessKind.Write ? entry->Write : entry->Read) ^ linear) <= GuestMemory.PageSize - (ulong)size)
         {
             byte* host = (byte*)(linear + entry->Addend);
             Copy(transfer == AccessKind.Write ? host : data, transfer == AccessKind.Write ? data : host, size);
             return true;
         }
+        if (!_processor.Debugging.HasData)
+        {
+            return AccessSlowly(linear, size, rights, transfer, data);
+        }
+        if (!_processor.Debugging.MayAccess(linear, size, transfer, rights) || !AccessSlowly(linear, size, rights, transfer, data))
+        {
+            return false;
+        }
+        _processor.Debugging.Accessed(linear, size, transfer, transfer);
+        return true;
+    }
+
+    private bool AccessSlowly(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
+    {
         if (!Canonical(linear) || !Canonical(linear + (ulong)size - 1))
         {
             // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
@@ -69,9 +97,8 @@ internal sealed unsafe class Mmu : IDisposable
             Exits.Record(_s, Vectors.GeneralProtection);
             return false;
         }
-        _processor.Stops?.Note(linear, size, transfer == AccessKind.Read, rights == AccessKind.Write);
         int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
-        if (first == size && (linear & ~OffsetMask) == _devicePage && _s->Tlb == _deviceTlb)
+        if (first == size && (linear & ~OffsetMask) == _devicePage && _data == _deviceTlb)
         {
             Transfer(_devicePhysical | (linear & OffsetMask), size, transfer, data);
             return true;
@@ -98,15 +125,42 @@ internal sealed unsafe class Mmu : IDisposable
     /// If the page holds decoded code, <see cref="CpuState.CodeTouched"/> says where.</summary>
     public byte* Locate(ulong linear, int size)
     {
+        if (_checksAlignment && IsMisaligned(linear, size))
+        {
+            RefuseMisaligned(linear, size, AccessKind.Write);
+            return null;
+        }
         if ((linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !Canonical(linear) || !Translate(linear, AccessKind.Write, out ulong physical)
-            || _processor.IsApicPage(physical))
+            || _processor.IsApicPage(physical) || (_processor.Debugging.HasData && !_processor.Debugging.MayAccess(linear, size, AccessKind.Read, AccessKind.Write)))
         {
             return null;
         }
-        _processor.Stops?.Note(linear, size, true, true);
+        if (_processor.Debugging.HasData)
+        {
+            _processor.Debugging.Accessed(linear, size, AccessKind.Read, AccessKind.Write);
+        }
         byte* host = _memory.Pointer(physical, (ulong)size);
         _s->CodeTouched = host != null && _processor.Blocks.HasCode(physical) ? physical : 0;
         return host;
+    }
+
+    /// <summary>SDM 3A table 6-7: as its size says, but 8 for the x87's 10 bytes.</summary>
+    private static bool IsMisaligned(ulong linear, int size) => (linear & (ulong)((size == 10 ? 8 : size) - 1)) != 0;
+
+    /// <summary>Records #AC, or the fault that comes before it.</summary>
+    private bool RefuseMisaligned(ulong linear, int size, AccessKind rights)
+    {
+        ulong last = linear + (ulong)size - 1;
+        if (!Canonical(linear) || !Canonical(last))
+        {
+            MetNonCanonical = true;
+            Exits.Record(_s, Vectors.GeneralProtection);
+        }
+        else if (Translate(linear, rights, out _) && Translate(last & _s->LinearMask, rights, out _))
+        {
+            Exits.Record(_s, Vectors.AlignmentCheck);
+        }
+        return false;
     }
 
     /// <summary>Translates for the present privilege, fills the TLB, or records the fault.</summary>
@@ -165,6 +219,7 @@ internal sealed unsafe class Mmu : IDisposable
         _supervisor.FlushLocal();
         _user.FlushLocal();
         _supervisorAc.FlushLocal();
+        _aligned.FlushLocal();
         _devicePage = 1;
     }
 
@@ -173,6 +228,7 @@ internal sealed unsafe class Mmu : IDisposable
         _supervisor.FlushAll();
         _user.FlushAll();
         _supervisorAc.FlushAll();
+        _aligned.FlushAll();
         _large.Clear();
         _huge.Clear();
         _devicePage = 1;
@@ -189,12 +245,14 @@ internal sealed unsafe class Mmu : IDisposable
             _supervisor.FlushRange(linear, mask);
             _user.FlushRange(linear, mask);
             _supervisorAc.FlushRange(linear, mask);
+            _aligned.FlushRange(linear, mask);
         }
         else
         {
             _supervisor.FlushPage(linear);
             _user.FlushPage(linear);
             _supervisorAc.FlushPage(linear);
+            _aligned.FlushPage(linear);
         }
     }
 
@@ -212,6 +270,7 @@ internal sealed unsafe class Mmu : IDisposable
         _supervisor.Dispose();
         _user.Dispose();
         _supervisorAc.Dispose();
+        _aligned.Dispose();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -274,16 +333,14 @@ internal sealed unsafe class Mmu : IDisposable
         {
             _large.Add(linear);
         }
-        bool readable = page.Readable;
-        bool writable = page.Writable && page.Dirty;
-        _processor.Stops?.Withhold(linear, ref readable, ref writable);
         TlbEntry* entry = tlb.Claim(linear, page.Global);
         entry->Addend = (ulong)host - linear;
-        if (readable)
+        (bool readsWatched, bool writesWatched) = _processor.Debugging.HasData ? _processor.Debugging.WatchedOn(linear) : default;
+        if (page.Readable && !readsWatched)
         {
             entry->Read = linear;
         }
-        if (writable && !_processor.Blocks.HasCode(page.Physical))
+        if (page.Writable && page.Dirty && !writesWatched && !_processor.Blocks.HasCode(page.Physical))
         {
             entry->Write = linear;
             _processor.Blocks.NoteWritable(page.Physical, linear);
@@ -291,6 +348,12 @@ internal sealed unsafe class Mmu : IDisposable
         if (page.Executable)
         {
             entry->Execute = linear;
+            if (_checksAlignment)
+            {
+                TlbEntry* code = _aligned.Claim(linear, page.Global);
+                code->Addend = entry->Addend;
+                code->Execute = linear;
+            }
         }
     }
 

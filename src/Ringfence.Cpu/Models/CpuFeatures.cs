@@ -32,7 +32,7 @@ public static class CpuFeatures
     public static IReadOnlyList<CpuFeatureInfo> All { get; } =
     [
         new(Fpu, "fpu", 0x1, 0, Edx, 0, Yes, CpuidFeature.FPU),
-        new(Vme, "vme", 0x1, 0, Edx, 1, No),
+        new(Vme, "vme", 0x1, 0, Edx, 1, Yes),
         new(Debugging, "de", 0x1, 0, Edx, 2, Yes),
         new(Pse, "pse", 0x1, 0, Edx, 3, Yes),
         new(Tsc, "tsc", 0x1, 0, Edx, 4, Yes, CpuidFeature.TSC),

@@ -29,5 +29,8 @@ public sealed record CpuModel(string Name, string Vendor, uint Signature, string
     /// <summary>The model of that name, or null.</summary>
     public static CpuModel? Find(string name) => All.FirstOrDefault(m => m.Name == name);
 
+    /// <summary>Where the manuals of the two differ, AMD's counts.</summary>
+    public bool IsAmd => Vendor == Amd;
+
     public bool Has(CpuFeature feature) => Features.Has(feature);
 }

@@ -170,8 +170,6 @@ public enum ExitEvent : uint
     Shutdown,
     /// <summary>The instruction at RIP is one to stop before.</summary>
     Stop,
-    /// <summary>The instruction at RIP was about to touch memory that is watched: it is to be run alone.</summary>
-    Watched,
 }
 
 /// <summary>Bits of <see cref="CpuState.Mode"/>: all that decoding depends on.</summary>
@@ -195,6 +193,8 @@ public static class CodeMode
     public const uint NoSse = 128;
     /// <summary>AVX instructions raise #UD (not CR4.OSXSAVE, or XCR0 without SSE and AVX state, or real or virtual-8086 mode).</summary>
     public const uint InvalidAvx = 256;
+    /// <summary>A breakpoint for code is armed.</summary>
+    public const uint Breakpoints = 512;
     /// <summary>All of the above fit in so many bits.</summary>
-    public const int Width = 9;
+    public const int Width = 10;
 }

@@ -31,8 +31,8 @@ public readonly record struct StopReport(StopReason Reason, StopPoint Point = de
 /// <summary>
 /// The stops of one processor. Places in code are checked by an op of their own before the instruction, put there at decoding wherever the
 /// offset in the page is that of some place: one page may be mapped at several addresses, but the offset is the same in all. Watched pages have
-/// no tags in the TLB, so that every access to them takes the slow path; one that hits ends its instruction as a fault would, and the
-/// instruction is run again, alone, with its accesses let through. So code that is not looked at runs as fast as ever.
+/// no tags in the TLB, and an instruction that is about to touch one is left and run alone: as with the guest's own breakpoints, which
+/// <see cref="SystemLevel.DebugUnit"/> keeps. So code that is not looked at runs as fast as ever.
 /// </summary>
 internal sealed unsafe class StopPoints(Processor processor)
 {
@@ -49,8 +49,10 @@ internal sealed unsafe class StopPoints(Processor processor)
     /// <summary>A step was asked for.</summary>
     public bool Stepping => _stepAsked;
 
-    /// <summary>The instruction that runs is alone: it is not stopped before, and its accesses are noted, not refused.</summary>
-    public bool Alone { get; private set; }
+    /// <summary>The instruction that runs is the step: it is not stopped before.</summary>
+    public bool Single { get; private set; }
+
+    public bool WatchesData => _watched.Length != 0;
 
     /// <summary>The step asked for has been made.</summary>
     public bool StepDone => _stepAsked && _stepDone;
@@ -83,11 +85,12 @@ internal sealed unsafe class StopPoints(Processor processor)
         if (!watched.AsSpan().SequenceEqual(_watched))
         {
             _watched = watched;
-            processor.Mmu.FlushAll();
+            processor.Debugging.Update();
         }
         _hit = null;
         _stepAsked = step;
         _stepDone = false;
+        _woken = false;
         if (step)
         {
             processor.RaiseQuietly(Attentions.Stop);
@@ -102,33 +105,24 @@ internal sealed unsafe class StopPoints(Processor processor)
     public bool Guards(ulong linear) => _guarded[linear % GuestAccess.PageBytes];
 
     /// <summary>Whether to stop before the instruction at this linear address.</summary>
-    public bool StopsAt(ulong linear) => !Alone && _execute.Contains(linear);
+    public bool StopsAt(ulong linear) => !Single && _execute.Contains(linear);
 
     public StopReport Executed(ulong linear) => new(StopReason.Execute, new StopPoint(StopPointKind.Execute, linear, 1));
 
-    /// <summary>Which rights to a page must not be in the TLB.</summary>
-    public void Withhold(ulong page, ref bool readable, ref bool writable)
+    /// <summary>What the TLB must not let pass unnoticed on a page.</summary>
+    public void WatchedOn(ulong page, ref bool reads, ref bool writes)
     {
         foreach (ref readonly StopPoint point in _watched.AsSpan())
         {
             if (point.Linear - page < GuestAccess.PageBytes || page - point.Linear < (ulong)point.Length)
             {
-                writable = false;
-                readable &= point.Kind == StopPointKind.Write;
+                writes = true;
+                reads |= point.Kind != StopPointKind.Write;
             }
         }
     }
 
-    /// <summary>Before an access of an instruction. False: it is to be run again alone, as the state's event says.</summary>
-    public bool Passes(ulong linear, int size, bool reads, bool writes)
-    {
-        if (Alone || Find(linear, size, reads, writes) is null)
-        {
-            return true;
-        }
-        _s->Event = ExitEvent.Watched;
-        return false;
-    }
+    public bool Watches(ulong linear, int size, bool reads, bool writes) => Find(linear, size, reads, writes) is not null;
 
     /// <summary>An access is made, be it by an instruction or in delivering an event.</summary>
     public void Note(ulong linear, int size, bool reads, bool writes)
@@ -143,9 +137,9 @@ internal sealed unsafe class StopPoints(Processor processor)
     /// <summary>The instruction faulted: it will be run again, if at all.</summary>
     public void ForgetHit() => _hit = null;
 
-    public void BeginAlone() => Alone = true;
+    public void BeginSingle() => Single = true;
 
-    public void EndAlone() => Alone = false;
+    public void EndSingle() => Single = false;
 
     /// <summary>A halted processor has been woken: a step of it takes the interrupt first.</summary>
     public void Wake() => _woken = true;

@@ -33,6 +33,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
         _shutdownPath.Clear();
         while (true)
         {
+            processor.Tasks.TakeSwitched();
             _shutdownPath.Add(string.Create(CultureInfo.InvariantCulture, $"{Mnemonic(vector)}({error:x}) at {_s->Cs.Selector:x}:{_s->Rip:x}")
                 + (vector == Vectors.PageFault ? string.Create(CultureInfo.InvariantCulture, $" cr2={_s->FaultAddress:x}") : ""));
             if (vector == Vectors.PageFault)
@@ -79,10 +80,12 @@ internal sealed unsafe class EventDelivery(Processor processor)
         DeliverOrFault((byte)Vectors.Nmi, Source.External);
     }
 
-    /// <summary>#DB after an instruction that ran with TF set.</summary>
-    public void DeliverSingleStep()
+    /// <summary>#DB after an instruction: it ran with TF set, met breakpoints, or switched to a task that asks for it.</summary>
+    public void DeliverDebugTrap()
     {
-        _s->Dr[6] |= 1 << 14;
+        ulong met = processor.Debugging.Pending | (TrapPending ? DebugBits.SingleStep : 0);
+        processor.Debugging.Pending = 0;
+        _s->Dr[6] = (_s->Dr[6] & ~DebugBits.Conditions) | met;
         DeliverOrFault((byte)Vectors.Debug, Source.External);
     }
 
@@ -127,12 +130,20 @@ internal sealed unsafe class EventDelivery(Processor processor)
     {
         // What runs next is the handler, not what the last block wanted to be linked to.
         _s->LinkSlot = null;
+        // RF makes a fault's instruction begin past its breakpoint; the breakpoint's own handler sees to that itself (SDM 3B 18.3.1.1).
+        bool resumes = source == Source.Exception && !(vector == (byte)Vectors.Debug && processor.Debugging.AtCode);
+        ulong flags = Flags.Get(_s) | (resumes ? Flags.Resume : 0);
         bool delivered = (_s->Cr0 & ControlBits.ProtectedMode) == 0 ? DeliverReal(vector)
-            : (_s->Efer & ControlBits.LongModeActive) != 0 ? DeliverLong(vector, source, hasError, error)
-            : DeliverProtected(vector, source, hasError, error);
+            : (_s->Efer & ControlBits.LongModeActive) != 0 ? DeliverLong(vector, source, flags, hasError, error)
+            : DeliverProtected(vector, source, flags, hasError, error);
         if (delivered)
         {
             TrapPending = false;
+            processor.Debugging.AtCode = false;
+            if (vector == (byte)Vectors.Debug && source != Source.Software)
+            {
+                _s->Dr[7] &= ~DebugBits.GeneralDetect;
+            }
         }
         else if (source != Source.Software && (Vectors)_s->FaultVector is Vectors.InvalidTss or Vectors.SegmentNotPresent or Vectors.StackFault
             or Vectors.GeneralProtection)
@@ -175,7 +186,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
         return false;
     }
 
-    private bool DeliverLong(byte vector, Source source, bool hasError, uint error)
+    private bool DeliverLong(byte vector, Source source, ulong flags, bool hasError, uint error)
     {
         uint at = vector * 16u;
         if (at + 15 > _s->IdtLimit)
@@ -214,7 +225,6 @@ internal sealed unsafe class EventDelivery(Processor processor)
         }
         // 64-bit mode aligns the frame (SDM 3A 6.14.2).
         StackWriter stack = new(processor, 8, ss, sp & ~15UL, cpl, true);
-        ulong flags = Flags.Get(_s) | (source == Source.Exception && vector != (byte)Vectors.Debug ? Flags.Resume : 0);
         if (!stack.Push(_s->Ss.Selector) || !stack.Push(_s->Gpr[4]) || !stack.Push(flags) || !stack.Push(_s->Cs.Selector)
             || !stack.Push(_s->Rip) || (hasError && !stack.Push(error))
             || !processor.Segments.EnterCode(code, address, (ushort)((selector & ~3u) | cpl), cpl, gate.GateOffset64))
@@ -227,7 +237,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
         return true;
     }
 
-    private bool DeliverProtected(byte vector, Source source, bool hasError, uint error)
+    private bool DeliverProtected(byte vector, Source source, ulong flags, bool hasError, uint error)
     {
         uint at = vector * 8u;
         if (at + 7 > _s->IdtLimit)
@@ -239,13 +249,17 @@ internal sealed unsafe class EventDelivery(Processor processor)
             return false;
         }
         Descriptor gate = new(low);
-        if (!gate.IsSystem || gate.Type is not (6 or 7 or 14 or 15) || (source == Source.Software && gate.Dpl < _s->Cpl))
+        if (!gate.IsSystem || gate.Type is not (5 or 6 or 7 or 14 or 15) || (source == Source.Software && gate.Dpl < _s->Cpl))
         {
             return GateFault(Vectors.GeneralProtection, vector);
         }
         if (!gate.Present)
         {
             return GateFault(Vectors.SegmentNotPresent, vector);
+        }
+        if (gate.Type == 5)
+        {
+            return processor.Tasks.Interrupt(gate, flags, hasError, error);
         }
         bool wide = gate.Type >= 14;
         int size = wide ? 4 : 2;
@@ -272,7 +286,6 @@ internal sealed unsafe class EventDelivery(Processor processor)
         {
             return false;
         }
-        ulong flags = Flags.Get(_s) | (source == Source.Exception && vector != (byte)Vectors.Debug ? Flags.Resume : 0);
         if ((inward && !(stack.Push(_s->Ss.Selector) && stack.Push(_s->Gpr[4])))
             || !stack.Push(flags) || !stack.Push(_s->Cs.Selector) || !stack.Push(_s->Rip) || (hasError && !stack.Push(error)))
         {
@@ -312,7 +325,11 @@ internal sealed unsafe class EventDelivery(Processor processor)
         {
             return false;
         }
-        return (code.IsCode && code.Dpl <= _s->Cpl && (!mustBeLong || (code.Long && !code.Big))) || processor.Segments.Fault(Vectors.GeneralProtection, selector);
+        if (!code.IsCode || code.Dpl > _s->Cpl || (mustBeLong && (!code.Long || code.Big)))
+        {
+            return processor.Segments.Fault(Vectors.GeneralProtection, selector);
+        }
+        return code.Present || processor.Segments.Fault(Vectors.SegmentNotPresent, selector);
     }
 
     private void EnterHandler(bool interruptGate)

@@ -41,12 +41,25 @@ internal static unsafe class PortAccess
     public static uint Read(CpuState* s, Op* o, ushort port, int size)
     {
         s->ExitIp = o->IpOffset;
-        return Processor.Of(s).ReadPort(port, size);
+        Processor processor = Processor.Of(s);
+        uint value = processor.ReadPort(port, size);
+        Watch(processor, port, size);
+        return value;
     }
 
     public static void Write(CpuState* s, Op* o, ushort port, int size, uint value)
     {
         s->ExitIp = o->IpOffset;
-        Processor.Of(s).WritePort(port, size, value);
+        Processor processor = Processor.Of(s);
+        processor.WritePort(port, size, value);
+        Watch(processor, port, size);
+    }
+
+    private static void Watch(Processor processor, ushort port, int size)
+    {
+        if (processor.Debugging.HasPorts)
+        {
+            processor.Debugging.PortAccessed(port, size);
+        }
     }
 }

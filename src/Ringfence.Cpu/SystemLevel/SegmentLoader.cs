@@ -6,7 +6,7 @@ namespace Ringfence.Cpu.SystemLevel;
 /// <summary>Loads segment registers with all the checks of SDM 3A 5.5 to 5.8, and makes far transfers. False: the fault is recorded, nothing changed.</summary>
 internal sealed unsafe class SegmentLoader(Processor processor)
 {
-    private const uint TypeLdt = 2;
+    public const uint TypeLdt = 2;
     private const uint TypeAvailableTss = 9;
     private const uint TypeAvailableTss16 = 1;
     private const uint TypeBusy = 2;
@@ -135,8 +135,8 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         return true;
     }
 
-    /// <summary>JMP far.</summary>
-    public bool JumpFar(ushort selector, ulong offset)
+    /// <summary>JMP far. <paramref name="returnIp"/> is where this task would go on.</summary>
+    public bool JumpFar(ushort selector, ulong offset, ulong returnIp)
     {
         if (RealOrV86)
         {
@@ -149,6 +149,10 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         if (!descriptor.IsSystem)
         {
             return CheckDirectCode(descriptor, selector) && EnterCode(descriptor, address, (ushort)((selector & ~3u) | _s->Cpl), _s->Cpl, offset);
+        }
+        if (!LongMode && TaskSwitcher.IsTask(descriptor))
+        {
+            return processor.Tasks.Transfer(selector, descriptor, TaskTransfer.Jump, returnIp);
         }
         if (!TryReadGate(descriptor, selector, address, out ushort target, out ulong gateOffset, out Descriptor code, out ulong codeAddress))
         {
@@ -177,6 +181,10 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         {
             return CheckDirectCode(descriptor, selector) && stack.Push(_s->Cs.Selector) && stack.Push(returnIp)
                 && EnterCode(descriptor, address, (ushort)((selector & ~3u) | _s->Cpl), _s->Cpl, offset) && stack.Commit();
+        }
+        if (!LongMode && TaskSwitcher.IsTask(descriptor))
+        {
+            return processor.Tasks.Transfer(selector, descriptor, TaskTransfer.Call, returnIp);
         }
         if (!TryReadGate(descriptor, selector, address, out ushort target, out ulong gateOffset, out Descriptor code, out ulong codeAddress))
         {
@@ -212,16 +220,18 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         return ReturnTo(ref stack, selector, ip, release, false, 0, operandSize);
     }
 
-    /// <summary>IRET. Real mode, protected mode and long mode; a return to virtual-8086 mode; not nested tasks.</summary>
-    public bool ReturnFromInterrupt(int operandSize)
+    /// <summary>IRET. Real mode, protected mode and long mode; a return to virtual-8086 mode, or to the task that this one interrupted.</summary>
+    /// <param name="next">Where a task that is left goes on.</param>
+    public bool ReturnFromInterrupt(int operandSize, ulong next)
     {
         StackReader stack = new(processor, operandSize);
         if ((_s->SystemFlags & Flags.NestedTask) != 0 && !RealOrV86)
         {
-            return Fault(LongMode ? Vectors.GeneralProtection : Vectors.InvalidTss, LongMode ? 0 : _s->Tr.Selector);
+            return LongMode ? Fault(Vectors.GeneralProtection, 0) : processor.Tasks.Return(next);
         }
         bool v86 = (_s->SystemFlags & Flags.Virtual8086) != 0;
-        if (v86 && ((_s->SystemFlags & Flags.Iopl) >> 12) != 3)
+        bool virtualFlag = v86 && (_s->SystemFlags & Flags.Iopl) != Flags.Iopl;
+        if (virtualFlag && !VirtualInterrupts.HasFlagsImage(_s, operandSize))
         {
             return Fault(Vectors.GeneralProtection, 0);
         }
@@ -230,6 +240,19 @@ internal sealed unsafe class SegmentLoader(Processor processor)
             return false;
         }
         ushort selector = (ushort)rawSelector;
+        if (virtualFlag)
+        {
+            if (!VirtualInterrupts.MaySet(_s, flags))
+            {
+                return Fault(Vectors.GeneralProtection, 0);
+            }
+            if (!GoReal(selector, ip))
+            {
+                return false;
+            }
+            VirtualInterrupts.Set(_s, flags);
+            return stack.Commit(0);
+        }
         if (RealOrV86)
         {
             ulong keep = v86 ? Flags.Iopl | Flags.Virtual8086 | Flags.VirtualInterrupt | Flags.VirtualInterruptPending : 0;
@@ -313,6 +336,19 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         processor.ModeChanged();
         return true;
     }
+
+    /// <summary>The segments of virtual-8086 mode, in encoding order.</summary>
+    public bool LoadVirtual(ReadOnlySpan<ushort> selectors)
+    {
+        for (int i = 0; i < 6; i++)
+        {
+            *(&_s->Es + i) = new SegmentRegister { Selector = selectors[i], Base = (ulong)selectors[i] << 4, Limit = 0xFFFF, Attributes = 0xF3 };
+        }
+        return true;
+    }
+
+    public bool MarkAccessed(in Descriptor descriptor, ulong address) =>
+        descriptor.IsAccessed || processor.Mmu.WriteSystem(address + 5, (byte)(descriptor.Attributes | SegmentAttributes.Accessed));
 
     public bool Fault(Vectors vector, uint selector)
     {
@@ -413,7 +449,11 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         {
             return false;
         }
-        return !LongMode || (code.Long && !code.Big) || Fault(Vectors.GeneralProtection, target);
+        if (LongMode && (!code.Long || code.Big))
+        {
+            return Fault(Vectors.GeneralProtection, target);
+        }
+        return true;
     }
 
     private bool CallInward(
@@ -581,26 +621,13 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         Flags.Set(_s, flags);
         _s->Cpl = 3;
         // Pushed as ESP SS ES DS FS GS.
-        SetVirtual(1, selector);
-        SetVirtual(2, (ushort)words[1]);
-        SetVirtual(0, (ushort)words[2]);
-        SetVirtual(3, (ushort)words[3]);
-        SetVirtual(4, (ushort)words[4]);
-        SetVirtual(5, (ushort)words[5]);
+        LoadVirtual([(ushort)words[2], selector, (ushort)words[1], (ushort)words[3], (ushort)words[4], (ushort)words[5]]);
         _s->Gpr[4] = (uint)words[0];
         _s->Rip = (ushort)ip;
         processor.ModeChanged();
         processor.NoteInterrupts();
         return true;
     }
-
-    private void SetVirtual(int number, ushort selector) => *(&_s->Es + number) = new SegmentRegister
-    {
-        Selector = selector,
-        Base = (ulong)selector << 4,
-        Limit = 0xFFFF,
-        Attributes = 0xF3,
-    };
 
     private void SetFlags(ulong flags, ulong keep, int operandSize)
     {
@@ -611,7 +638,4 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         processor.ModeChanged();
         processor.NoteInterrupts();
     }
-
-    private bool MarkAccessed(in Descriptor descriptor, ulong address) =>
-        descriptor.IsAccessed || processor.Mmu.WriteSystem(address + 5, (byte)(descriptor.Attributes | SegmentAttributes.Accessed));
 }

@@ -124,6 +124,10 @@ internal sealed unsafe partial class SystemRegisters(Processor processor)
         {
             processor.Mmu.FlushAll();
         }
+        if ((changed & ControlBits.DebugExtensions) != 0)
+        {
+            processor.Debugging.Update();
+        }
         processor.ModeChanged();
         return true;
     }
@@ -199,6 +203,7 @@ internal sealed unsafe partial class SystemRegisters(Processor processor)
     private static ulong Cr4Allowed(CpuModel model)
     {
         ulong allowed = ControlBits.PerformanceCounters;
+        Allow(CpuFeature.Vme, ControlBits.Virtual8086Extensions | ControlBits.ProtectedVirtualInterrupts);
         Allow(CpuFeature.Tsc, ControlBits.TimeStampDisable);
         Allow(CpuFeature.Debugging, ControlBits.DebugExtensions);
         Allow(CpuFeature.Pse, ControlBits.PageSizeExtensions);

@@ -36,11 +36,11 @@ internal static unsafe class ControlFlow
         return null;
     }
 
-    /// <summary>After an instruction that may have set TF or an interrupt shadow: those are for the outer loop.</summary>
+    /// <summary>After an instruction that may have set TF, RF or an interrupt shadow: those are for the outer loop.</summary>
     public static Op* DispatchUnlessTrapping(CpuState* s)
     {
         s->LinkSlot = null;
-        return (s->SystemFlags & Flags.Trap) != 0 ? null : Dispatch(s);
+        return (s->SystemFlags & (Flags.Trap | Flags.Resume)) != 0 ? null : Dispatch(s);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

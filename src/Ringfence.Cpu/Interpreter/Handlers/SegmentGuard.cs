@@ -12,7 +12,7 @@ internal static unsafe class SegmentGuard
     public const byte Writes = 1;
     /// <summary>The instruction has a repeat prefix.</summary>
     public const byte Repeats = 2;
-    /// <summary>RFLAGS.TF is set: one iteration at a time.</summary>
+    /// <summary>A debug exception may follow any iteration: one at a time.</summary>
     public const byte OneByOne = 4;
     /// <summary>The destination of a string instruction is written.</summary>
     public const byte WritesDestination = 8;
@@ -160,24 +160,11 @@ internal static unsafe class SegmentGuard
         s->RepeatRest = 0;
         if (!ended)
         {
-            return Exits.Abort(s, o);
+            bool traps = (s->SystemFlags & Flags.Trap) != 0 || Processor.Of(s).Debugging.Pending != 0;
+            return traps ? Exits.Between(s, o) : Exits.Abort(s, o);
         }
         o++;
         return o->Handler(s, o);
-    }
-
-    /// <summary>Not an instruction: the first op of a block that is not flat. Goes on only if the whole block lies within CS's limit; if not, its
-    /// first instruction is run alone, and the fetch of what lies beyond faults.</summary>
-    public static Op* CodeLimit(CpuState* s, Op* o)
-    {
-        if (s->Rip + o->Immediate - 1 <= s->Cs.Limit)
-        {
-            o++;
-            return o->Handler(s, o);
-        }
-        s->Event = ExitEvent.Step;
-        s->LinkSlot = null;
-        return null;
     }
 
     /// <summary>How many elements a string instruction may do from an offset on, 0 if the first is refused already.</summary>

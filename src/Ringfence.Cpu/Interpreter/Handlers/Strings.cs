@@ -47,7 +47,7 @@ internal static unsafe class Strings
                 Width.Set<TAddress>(s, Slots.Rcx, count - 1);
                 if (count > 1 && s->Attention != 0)
                 {
-                    return Exits.Abort(s, o);
+                    return Exits.Between(s, o);
                 }
             }
         }
@@ -79,7 +79,7 @@ internal static unsafe class Strings
                 }
                 if (count > 1 && s->Attention != 0)
                 {
-                    return Exits.Abort(s, o);
+                    return Exits.Between(s, o);
                 }
             }
         }
@@ -113,7 +113,7 @@ internal static unsafe class Strings
                 }
                 if (count > 1 && s->Attention != 0)
                 {
-                    return Exits.Abort(s, o);
+                    return Exits.Between(s, o);
                 }
             }
         }
@@ -148,7 +148,7 @@ internal static unsafe class Strings
                 Width.Set<TAddress>(s, Slots.Rcx, count - 1);
                 if (count > 1 && s->Attention != 0)
                 {
-                    return Exits.Abort(s, o);
+                    return Exits.Between(s, o);
                 }
             }
         }
@@ -180,7 +180,7 @@ internal static unsafe class Strings
                 Width.Set<TAddress>(s, Slots.Rcx, count - 1);
                 if (count > 1 && s->Attention != 0)
                 {
-                    return Exits.Abort(s, o);
+                    return Exits.Between(s, o);
                 }
             }
         }
@@ -238,7 +238,7 @@ internal static unsafe class Strings
                 left = Patience;
                 if (s->Attention != 0)
                 {
-                    return Exits.Abort(s, o);
+                    return Exits.Between(s, o);
                 }
             }
         }

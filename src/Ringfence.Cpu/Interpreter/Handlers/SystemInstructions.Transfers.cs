@@ -14,10 +14,9 @@ internal static unsafe partial class SystemInstructions
         // Even an IRET that faults lets NMIs in again (SDM 3A 6.7.1).
         processor.Delivery.NmiBlocked = false;
         ulong block = s->Rip;
-        if (!processor.Segments.ReturnFromInterrupt(o->Extra))
+        if (!processor.Segments.ReturnFromInterrupt(o->Extra, (block + o->IpOffset + o->Length) & s->LinearMask))
         {
-            s->Rip = block;
-            return Exits.Abort(s, o);
+            return AbandonTransfer(s, o, block);
         }
         s->Retired += o->Ordinal + 1;
         return ControlFlow.DispatchUnlessTrapping(s);
@@ -28,16 +27,24 @@ internal static unsafe partial class SystemInstructions
     public static Op* Int(CpuState* s, Op* o)
     {
         byte vector = (byte)o->Immediate;
-        if ((s->SystemFlags & Flags.Virtual8086) != 0 && (s->SystemFlags & Flags.Iopl) != Flags.Iopl && o->Extra == 0)
+        Processor processor = Processor.Of(s);
+        bool redirected = false;
+        if ((s->SystemFlags & Flags.Virtual8086) != 0 && o->Extra == 0)
         {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
+            if (!VirtualInterrupts.TryIsRedirected(processor, vector, out redirected))
+            {
+                return Exits.Abort(s, o);
+            }
+            if (!redirected && (s->SystemFlags & Flags.Iopl) != Flags.Iopl)
+            {
+                return Exits.Fault(s, o, Vectors.GeneralProtection);
+            }
         }
         ulong block = s->Rip;
         s->Rip = (block + o->IpOffset + o->Length) & s->LinearMask;
-        if (!Processor.Of(s).Delivery.TrySoftwareInterrupt(vector, o->Extra == Privileged))
+        if (!(redirected ? VirtualInterrupts.TryRedirect(processor, vector) : processor.Delivery.TrySoftwareInterrupt(vector, o->Extra == Privileged)))
         {
-            s->Rip = block;
-            return Exits.Abort(s, o);
+            return AbandonTransfer(s, o, block);
         }
         s->Retired += o->Ordinal + 1;
         return ControlFlow.DispatchUnlessTrapping(s);
@@ -96,27 +103,37 @@ internal static unsafe partial class SystemInstructions
         ulong block = s->Rip;
         if (!Processor.Of(s).Segments.ReturnFar(o->Extra, (ushort)o->Immediate))
         {
-            s->Rip = block;
-            return Exits.Abort(s, o);
+            return AbandonTransfer(s, o, block);
         }
         s->Retired += o->Ordinal + 1;
         return ControlFlow.DispatchUnlessTrapping(s);
     }
 
+    /// <summary>SYSCALL. AMD's processors have it outside 64-bit code too, with the target in STAR in legacy mode (APM 2 6.1.1).</summary>
     public static Op* Syscall(CpuState* s, Op* o)
     {
-        if ((s->Efer & ControlBits.SyscallEnable) == 0 || (s->Efer & ControlBits.LongModeActive) == 0)
+        Processor processor = Processor.Of(s);
+        bool from64 = (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64;
+        if ((s->Efer & ControlBits.SyscallEnable) == 0 || (s->Cr0 & ControlBits.ProtectedMode) == 0 || !(from64 || processor.Model.IsAmd))
         {
             return Exits.Fault(s, o, Vectors.InvalidOpcode);
         }
-        bool from64 = (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64;
+        bool longMode = (s->Efer & ControlBits.LongModeActive) != 0;
         s->Gpr[1] = (s->Rip + o->IpOffset + o->Length) & s->LinearMask;
-        s->Gpr[11] = Flags.Get(s) & ~(ulong)Flags.Resume;
-        s->Rip = from64 ? s->LStar : s->CStar;
-        Flags.Set(s, s->Gpr[11] & ~s->SFMask);
-        // The mask takes effect before the trap would.
-        Processor.Of(s).Delivery.TrapPending &= (s->SystemFlags & Flags.Trap) != 0;
-        EnterFlat(s, (ushort)(s->Star >> 32), 0, true);
+        if (longMode)
+        {
+            s->Gpr[11] = Flags.Get(s) & ~(ulong)Flags.Resume;
+            s->Rip = from64 ? s->LStar : s->CStar;
+            Flags.Set(s, s->Gpr[11] & ~s->SFMask);
+            // The mask takes effect before the trap would.
+            processor.Delivery.TrapPending &= (s->SystemFlags & Flags.Trap) != 0;
+        }
+        else
+        {
+            s->Rip = (uint)s->Star;
+            s->SystemFlags &= ~(ulong)(Flags.Interrupt | Flags.Virtual8086 | Flags.Resume);
+        }
+        EnterFlat(s, (ushort)(s->Star >> 32), 0, longMode);
         s->Retired += o->Ordinal + 1;
         return ControlFlow.DispatchUnlessTrapping(s);
     }
@@ -124,18 +141,28 @@ internal static unsafe partial class SystemInstructions
     /// <summary>SYSRET; <see cref="Op.Extra"/> is 8 with REX.W.</summary>
     public static Op* Sysret(CpuState* s, Op* o)
     {
-        if ((s->Efer & ControlBits.SyscallEnable) == 0 || (s->Mode & CodeMode.Protected) == 0)
+        Processor processor = Processor.Of(s);
+        bool from64 = (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64;
+        if ((s->Efer & ControlBits.SyscallEnable) == 0 || (s->Mode & CodeMode.Protected) == 0 || !(from64 || processor.Model.IsAmd))
         {
             return Exits.Fault(s, o, Vectors.InvalidOpcode);
         }
-        if (s->Cpl != 0)
+        bool to64 = o->Extra == 8;
+        // AMD's go to a non-canonical address and fault there.
+        if (s->Cpl != 0 || (to64 && !processor.Model.IsAmd && !ControlFlow.CheckTarget(s, s->Gpr[1])))
         {
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
-        bool to64 = o->Extra == 8;
         ushort selector = (ushort)(s->Star >> 48);
         s->Rip = to64 ? s->Gpr[1] : (uint)s->Gpr[1];
-        Flags.Set(s, s->Gpr[11] & ~(ulong)(Flags.Resume | Flags.Virtual8086));
+        if ((s->Efer & ControlBits.LongModeActive) != 0)
+        {
+            Flags.Set(s, s->Gpr[11] & ~(ulong)(Flags.Resume | Flags.Virtual8086));
+        }
+        else
+        {
+            s->SystemFlags |= Flags.Interrupt;
+        }
         s->Cs = new SegmentRegister
         {
             Selector = (uint)((to64 ? selector + 16 : selector) | 3) & 0xFFFF,
@@ -144,21 +171,25 @@ internal static unsafe partial class SystemInstructions
         };
         s->Ss = new SegmentRegister { Selector = (uint)((selector + 8) | 3) & 0xFFFF, Limit = uint.MaxValue, Attributes = 0xC0F3 };
         s->Cpl = 3;
-        Processor processor = Processor.Of(s);
         processor.ModeChanged();
         processor.NoteInterrupts();
         s->Retired += o->Ordinal + 1;
         return ControlFlow.DispatchUnlessTrapping(s);
     }
 
+    /// <summary>SYSENTER. AMD's processors have neither it nor SYSEXIT in long mode (APM 2 6.1.2).</summary>
     public static Op* Sysenter(CpuState* s, Op* o)
     {
+        bool longMode = (s->Efer & ControlBits.LongModeActive) != 0;
+        if (longMode && Processor.Of(s).Model.IsAmd)
+        {
+            return Exits.Fault(s, o, Vectors.InvalidOpcode);
+        }
         if ((s->Cr0 & ControlBits.ProtectedMode) == 0 || (s->SysenterCs & 0xFFFC) == 0)
         {
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
-        bool longMode = (s->Efer & ControlBits.LongModeActive) != 0;
-        s->SystemFlags &= ~(ulong)(Flags.Interrupt | Flags.Virtual8086);
+        s->SystemFlags &= ~(ulong)(Flags.Interrupt | Flags.Virtual8086 | Flags.Resume);
         s->Rip = longMode ? s->SysenterEip : (uint)s->SysenterEip;
         s->Gpr[4] = longMode ? s->SysenterEsp : (uint)s->SysenterEsp;
         EnterFlat(s, (ushort)(s->SysenterCs & 0xFFFC), 0, longMode);
@@ -169,11 +200,16 @@ internal static unsafe partial class SystemInstructions
     /// <summary>SYSEXIT; <see cref="Op.Extra"/> is 8 with REX.W.</summary>
     public static Op* Sysexit(CpuState* s, Op* o)
     {
-        if ((s->Mode & CodeMode.Protected) == 0 || (s->SysenterCs & 0xFFFC) == 0 || s->Cpl != 0)
+        if ((s->Efer & ControlBits.LongModeActive) != 0 && Processor.Of(s).Model.IsAmd)
+        {
+            return Exits.Fault(s, o, Vectors.InvalidOpcode);
+        }
+        bool to64 = o->Extra == 8;
+        if ((s->Mode & CodeMode.Protected) == 0 || (s->SysenterCs & 0xFFFC) == 0 || s->Cpl != 0
+            || (to64 && !(ControlFlow.CheckTarget(s, s->Gpr[1]) && ControlFlow.CheckTarget(s, s->Gpr[2]))))
         {
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
-        bool to64 = o->Extra == 8;
         s->Rip = to64 ? s->Gpr[2] : (uint)s->Gpr[2];
         s->Gpr[4] = to64 ? s->Gpr[1] : (uint)s->Gpr[1];
         EnterFlat(s, (ushort)((s->SysenterCs & 0xFFFC) + (to64 ? 32u : 16u)), 3, to64);
@@ -185,16 +221,26 @@ internal static unsafe partial class SystemInstructions
     {
         SegmentLoader loader = Processor.Of(s).Segments;
         ulong block = s->Rip;
-        bool done = o->Extra == 0
-            ? loader.JumpFar(selector, offset)
-            : loader.CallFar(selector, offset, o->Source, (block + o->IpOffset + o->Length) & s->LinearMask);
-        if (!done)
+        ulong next = (block + o->IpOffset + o->Length) & s->LinearMask;
+        if (!(o->Extra == 0 ? loader.JumpFar(selector, offset, next) : loader.CallFar(selector, offset, o->Source, next)))
+        {
+            return AbandonTransfer(s, o, block);
+        }
+        s->Retired += o->Ordinal + 1;
+        return ControlFlow.DispatchUnlessTrapping(s);
+    }
+
+    /// <summary>A transfer failed: back to its instruction, unless that has switched to another task, whose fault it is then.</summary>
+    private static Op* AbandonTransfer(CpuState* s, Op* o, ulong block)
+    {
+        if (!Processor.Of(s).Tasks.TakeSwitched())
         {
             s->Rip = block;
             return Exits.Abort(s, o);
         }
         s->Retired += o->Ordinal + 1;
-        return ControlFlow.DispatchUnlessTrapping(s);
+        s->LinkSlot = null;
+        return null;
     }
 
     private static void EnterFlat(CpuState* s, ushort selector, uint cpl, bool wide)

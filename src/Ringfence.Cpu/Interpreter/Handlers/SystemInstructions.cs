@@ -12,9 +12,6 @@ internal static unsafe partial class SystemInstructions
     /// <summary>INT1, in <see cref="Op.Extra"/> of <see cref="Int"/>.</summary>
     public const byte Privileged = 2;
 
-    /// <summary>DR7.GD; DR6.BD is in the same place.</summary>
-    private const ulong GeneralDetect = 1 << 13;
-
     public static Op* Cpuid(CpuState* s, Op* o)
     {
         Processor processor = Processor.Of(s);
@@ -116,32 +113,6 @@ internal static unsafe partial class SystemInstructions
         return Next(s, o);
     }
 
-    public static Op* Cli(CpuState* s, Op* o)
-    {
-        if (!MayChangeInterrupts(s))
-        {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
-        }
-        s->SystemFlags &= ~(ulong)Flags.Interrupt;
-        o++;
-        return o->Handler(s, o);
-    }
-
-    public static Op* Sti(CpuState* s, Op* o)
-    {
-        if (!MayChangeInterrupts(s))
-        {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
-        }
-        if ((s->SystemFlags & Flags.Interrupt) == 0)
-        {
-            s->SystemFlags |= Flags.Interrupt;
-            s->InterruptShadow = InterruptShadow.Sti;
-            Processor.Of(s).NoteInterrupts();
-        }
-        return Exits.After(s, o);
-    }
-
     public static Op* Hlt(CpuState* s, Op* o)
     {
         if (s->Cpl != 0)
@@ -208,55 +179,6 @@ internal static unsafe partial class SystemInstructions
         return done ? Exits.After(s, o) : Exits.Abort(s, o);
     }
 
-    public static Op* MovFromDebug(CpuState* s, Op* o)
-    {
-        if (s->Cpl != 0)
-        {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
-        }
-        int number = DebugRegister(s, o);
-        if (number < 0)
-        {
-            return Exits.Fault(s, o, Vectors.InvalidOpcode);
-        }
-        if ((s->Dr[7] & GeneralDetect) != 0)
-        {
-            return DetectDebugAccess(s, o);
-        }
-        Width.Set<ulong>(s, o->Destination, s->Dr[number]);
-        o++;
-        return o->Handler(s, o);
-    }
-
-    public static Op* MovToDebug(CpuState* s, Op* o)
-    {
-        if (s->Cpl != 0)
-        {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
-        }
-        int number = DebugRegister(s, o);
-        if (number < 0)
-        {
-            return Exits.Fault(s, o, Vectors.InvalidOpcode);
-        }
-        if ((s->Dr[7] & GeneralDetect) != 0)
-        {
-            return DetectDebugAccess(s, o);
-        }
-        ulong value = Width.Get<ulong>(s, o->Source);
-        if (number >= 6 && (value >> 32) != 0)
-        {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
-        }
-        s->Dr[number] = number switch
-        {
-            6 => (value & 0xE00F) | 0xFFFF_0FF0,
-            7 => (value & 0xFFFF_2BFF) | 0x400,
-            _ => value,
-        };
-        return Exits.After(s, o);
-    }
-
     public static Op* Clts(CpuState* s, Op* o)
     {
         if (s->Cpl != 0)
@@ -317,52 +239,6 @@ internal static unsafe partial class SystemInstructions
 
     public static Op* TooLong(CpuState* s, Op* o) => Exits.Fault(s, o, Vectors.GeneralProtection);
 
-    public static Op* Pushf<TStack, T>(CpuState* s, Op* o)
-        where TStack : struct, IStack
-        where T : unmanaged
-    {
-        if ((s->SystemFlags & Flags.Virtual8086) != 0 && (s->SystemFlags & Flags.Iopl) != Flags.Iopl)
-        {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
-        }
-        // VM and RF are pushed as 0 (SDM 2 PUSHF).
-        if (!Stack.TryPush<TStack, T>(s, Flags.Get(s) & ~(ulong)(Flags.Virtual8086 | Flags.Resume)))
-        {
-            return Exits.Abort(s, o);
-        }
-        o++;
-        return o->Handler(s, o);
-    }
-
-    public static Op* Popf<TStack, T>(CpuState* s, Op* o)
-        where TStack : struct, IStack
-        where T : unmanaged
-    {
-        if ((s->SystemFlags & Flags.Virtual8086) != 0 && (s->SystemFlags & Flags.Iopl) != Flags.Iopl)
-        {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
-        }
-        if (!Stack.TryPeek<TStack, T>(s, 0, out ulong value))
-        {
-            return Exits.Abort(s, o);
-        }
-        TStack.Set(s, TStack.Get(s) + (ulong)sizeof(T));
-        ulong keep = Flags.Virtual8086 | Flags.VirtualInterrupt | Flags.VirtualInterruptPending | (sizeof(T) == 2 ? ~0xFFFFUL : 0)
-            | (s->Cpl != 0 ? Flags.Iopl : 0u) | (MayChangeInterrupts(s) ? 0u : Flags.Interrupt);
-        ulong old = Flags.Get(s);
-        Flags.Set(s, ((value & ~keep) | (old & keep)) & ~(ulong)Flags.Resume);
-        ulong changed = old ^ s->SystemFlags;
-        if ((changed & (Flags.Interrupt | Flags.AlignmentCheck | Flags.Trap)) == 0)
-        {
-            o++;
-            return o->Handler(s, o);
-        }
-        Processor processor = Processor.Of(s);
-        processor.Mmu.SelectTlb();
-        processor.NoteInterrupts();
-        return Exits.After(s, o);
-    }
-
     /// <summary>After an instruction that a device saw: on, unless it brought something to attend to.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Op* Next(CpuState* s, Op* o)
@@ -374,17 +250,4 @@ internal static unsafe partial class SystemInstructions
         o++;
         return o->Handler(s, o);
     }
-
-    /// <summary>A debug register was touched with DR7.GD set (SDM 3B 18.2.4): #DB, with DR6.BD.</summary>
-    private static Op* DetectDebugAccess(CpuState* s, Op* o)
-    {
-        s->Dr[6] |= GeneralDetect;
-        s->Dr[7] &= ~GeneralDetect;
-        return Exits.Fault(s, o, Vectors.Debug);
-    }
-
-    private static bool MayChangeInterrupts(CpuState* s) => s->Cpl <= (uint)(s->SystemFlags & Flags.Iopl) >> 12;
-
-    /// <summary>DR4 and DR5 are DR6 and DR7 unless CR4.DE says they do not exist: -1.</summary>
-    private static int DebugRegister(CpuState* s, Op* o) => o->Extra is not (4 or 5) ? o->Extra : (s->Cr4 & ControlBits.DebugExtensions) == 0 ? o->Extra + 2 : -1;
 }
