@@ -73,8 +73,7 @@ public sealed class BreakpointTests
             Label place = a.CreateLabel();
             Label done = a.CreateLabel();
             a.xor(ebx, ebx);
-            a.Label(ref place);
-            a.Place("place");
+            a.Place("place", ref place);
             a.inc(ebx);
             a.cmp(ebx, 2);
             a.je(done);
@@ -121,8 +120,7 @@ public sealed class BreakpointTests
             a.mov(eax, 1);
             a.mov(dr7, rax);
             a.nop();
-            a.Label(ref watched);
-            a.Place("watched");
+            a.Place("watched", ref watched);
             a.nop();
             a.Place("end");
             a.mov(eax, ebx);
@@ -130,8 +128,7 @@ public sealed class BreakpointTests
             a.Label(ref breakpoint);
             a.inc(ebx);
             a.iretq();
-            a.Label(ref debug);
-            a.Place("debug");
+            a.Place("debug", ref debug);
             a.add(ebx, 4);
             a.or(__dword_ptr[rsp + 16], 0x1_0000);
             a.iretq();
@@ -153,8 +150,7 @@ public sealed class BreakpointTests
         {
             Label again = a.CreateLabel();
             a.mov(ecx, 100);
-            a.Label(ref again);
-            a.Place("value");
+            a.Place("value", ref again);
             a.mov(eax, 1);
             a.dec(ecx);
             a.Place("loop");

@@ -25,8 +25,7 @@ public sealed class GdbTests
             a.mov(ebx, Variable);
             a.mov(rax, 0x4008_0000_0000_0000);
             a.movq(xmm0, rax);
-            a.Place("loop");
-            a.Label(ref again);
+            a.Place("loop", ref again);
             a.inc(__dword_ptr[rbx]);
             a.Place("after");
             a.nop();

@@ -38,12 +38,17 @@ internal sealed class GuestCode : IDisposable
         public Dictionary<string, Label> Places { get; } = [];
 
         /// <summary>Names the next instruction.</summary>
-        public Label Place(string name)
+        public void Place(string name)
         {
             Label label = CreateLabel(name);
+            Place(name, ref label);
+        }
+
+        /// <summary>Names the next instruction, to which a label leads: there can be one label only.</summary>
+        public void Place(string name, ref Label label)
+        {
             Label(ref label);
             Places[name] = label;
-            return label;
         }
 
         /// <summary>Ends the machine with exit code (value &lt;&lt; 1) | 1.</summary>

@@ -15,8 +15,7 @@ public sealed class ServerTests
     {
         Label again = a.CreateLabel();
         a.mov(ebx, Counter);
-        a.Label(ref again);
-        a.Place("loop");
+        a.Place("loop", ref again);
         a.inc(__dword_ptr[rbx]);
         a.jmp(again);
     });

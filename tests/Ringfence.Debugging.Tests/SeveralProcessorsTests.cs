@@ -32,8 +32,7 @@ public sealed class SeveralProcessorsTests
             a.mov(__dword_ptr[rdi], 0xC_4500);
             a.mov(__dword_ptr[rdi], 0xC_4608);
             a.mov(ebx, Counters);
-            a.Label(ref spin);
-            a.Place("spin");
+            a.Place("spin", ref spin);
             a.inc(__dword_ptr[rbx]);
             a.Place("jump");
             a.jmp(spin);

@@ -18,6 +18,7 @@ public sealed class SteppingTests
             Label interrupt = a.CreateLabel();
             Label call = a.CreateLabel();
             Label function = a.CreateLabel();
+            Label over = a.CreateLabel();
             a.mov(esp, GuestCode.StackTop);
             a.Gate(0x80, interrupt);
             // STAR, LSTAR and EFER.SCE: SYSCALL stays at privilege level 0 here.
@@ -59,21 +60,17 @@ public sealed class SteppingTests
             a.Place("14 popfq");
             a.popfq();
             a.Place("15 jump taken");
-            a.jmp(a.@F);
+            a.jmp(over);
             a.hlt();
-            a.AnonymousLabel();
-            a.Place("16 cpuid");
+            a.Place("16 cpuid", ref over);
             a.cpuid();
             a.Place("17 end");
             a.Exit(5);
-            a.Label(ref interrupt);
-            a.Place("7 iretq");
+            a.Place("7 iretq", ref interrupt);
             a.iretq();
-            a.Label(ref call);
-            a.Place("9 jmp back");
+            a.Place("9 jmp back", ref call);
             a.jmp(rcx);
-            a.Label(ref function);
-            a.Place("11 ret");
+            a.Place("11 ret", ref function);
             a.ret();
         });
         using DebuggedMachine machine = new(code.Image.Spec());
@@ -131,8 +128,7 @@ public sealed class SteppingTests
             a.Gate(6, handler);
             a.Place("ud2");
             a.ud2();
-            a.Label(ref handler);
-            a.Place("handler");
+            a.Place("handler", ref handler);
             a.Exit(1);
         });
         using DebuggedMachine machine = new(code.Image.Spec());
@@ -166,8 +162,7 @@ public sealed class SteppingTests
             a.hlt();
             a.Place("woken");
             a.Exit(1);
-            a.Label(ref handler);
-            a.Place("handler");
+            a.Place("handler", ref handler);
             a.mov(edi, 0xFEE0_00B0);
             a.mov(__dword_ptr[rdi], 0);
             a.Place("iretq");
@@ -202,8 +197,7 @@ public sealed class SteppingTests
             a.mov(eax, 7);
             a.Place("after");
             a.Exit(1);
-            a.Label(ref handler);
-            a.Place("handler");
+            a.Place("handler", ref handler);
             a.and(__dword_ptr[rsp + 16], ~0x100);
             a.iretq();
         });

@@ -89,8 +89,7 @@ public sealed class WatchpointTests
             a.mov(esp, Watched + 16);
             a.Place("ud2");
             a.ud2();
-            a.Label(ref handler);
-            a.Place("handler");
+            a.Place("handler", ref handler);
             a.Exit(1);
         });
         using DebuggedMachine machine = new(code.Image.Spec());
