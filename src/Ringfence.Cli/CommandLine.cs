@@ -23,6 +23,8 @@ internal sealed class CommandLine
     private readonly Option<bool> _stats = new("--stats") { Description = "Print statistics on standard error at the end" };
     private readonly Option<string?> _trace = Text("--trace", "exits[:F]", "A line for each exit to the VMM, on standard error or to a file");
     private readonly Option<string?> _debugExit = Text("--debug-exit", "PORT", "A write of V to this I/O port ends the guest with exit code (V << 1) | 1");
+    private readonly Option<bool> _testDevice = new("--test-device") { Description = "Add the device that test suites know as QEMU's pc-testdev" };
+    private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End at a reset instead of starting the guest again" };
     private readonly Option<string?> _gdb = Text("--gdb", "HOST:PORT", "Wait there for gdb before the guest runs; port 0 takes a free one");
     private readonly Option<bool> _version = new("--version") { Description = "Show the version" };
     private readonly Func<RunOptions, int> _run;
@@ -35,7 +37,8 @@ internal sealed class CommandLine
         _run = run;
         _runCommand = new Command("run", "Run a guest until it ends")
         {
-            _kernel, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _timeout, _stats, _trace, _debugExit, _gdb,
+            _kernel, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _timeout, _stats, _trace, _debugExit,
+            _testDevice, _noReboot, _gdb,
         };
         _root = new RootCommand("Ringfence runs x86 guests on a processor of its own.");
         // The built-in one prints the build's identity too.
@@ -113,13 +116,15 @@ internal sealed class CommandLine
             Stats = result.GetValue(_stats),
             Trace = result.GetValue(_trace),
             DebugExit = result.GetValue(_debugExit),
+            TestDevice = result.GetValue(_testDevice),
+            NoReboot = result.GetValue(_noReboot),
             Gdb = result.GetValue(_gdb),
         });
     }
 
     private void CheckCount(Option option, OptionResult given)
     {
-        if (option == _stats)
+        if (option.ValueType == typeof(bool))
         {
             return;
         }

@@ -96,6 +96,8 @@ internal static class RunCommand
         Cpus = options.Cpus,
         Cpu = options.Cpu,
         DebugExitPort = options.DebugExitPort,
+        TestDevice = options.TestDevice,
+        NoReboot = options.NoReboot,
         Serial = serial,
         Trace = trace is null ? null : new ExitTraceWriter(trace),
         MeasureTime = options.Stats,

@@ -38,6 +38,8 @@ internal sealed record RunOptions
     /// <summary>Null for standard error.</summary>
     public string? TraceFile { get; init; }
     public ushort? DebugExitPort { get; init; }
+    public bool TestDevice { get; init; }
+    public bool NoReboot { get; init; }
     /// <summary>Where to wait for a debugger; null for none.</summary>
     public IPEndPoint? Gdb { get; init; }
 
@@ -63,6 +65,8 @@ internal sealed record RunOptions
             Trace = trace,
             TraceFile = traceFile,
             DebugExitPort = raw.DebugExit is null ? null : ParsePort(raw.DebugExit),
+            TestDevice = raw.TestDevice,
+            NoReboot = raw.NoReboot,
             Gdb = raw.Gdb is null ? null : ParseEndPoint(raw.Gdb),
         };
     }
@@ -149,5 +153,7 @@ internal sealed record RawRunOptions
     public bool Stats { get; init; }
     public string? Trace { get; init; }
     public string? DebugExit { get; init; }
+    public bool TestDevice { get; init; }
+    public bool NoReboot { get; init; }
     public string? Gdb { get; init; }
 }

@@ -45,6 +45,7 @@ public sealed unsafe partial class Processor : IDisposable
         Debugging = new DebugUnit(this);
         Delivery = new EventDelivery(this);
         Registers = new SystemRegisters(this);
+        Msrs = new ModelSpecificRegisters(this);
         Reset();
     }
 
@@ -90,6 +91,8 @@ public sealed unsafe partial class Processor : IDisposable
 
     internal SystemRegisters Registers { get; }
 
+    internal ModelSpecificRegisters Msrs { get; }
+
     /// <summary>The guest's time-stamp counter. It counts nanoseconds: 1 GHz.</summary>
     internal ulong TimeStamp => (ulong)_clock.Now + State->TscOffset;
 
@@ -104,6 +107,7 @@ public sealed unsafe partial class Processor : IDisposable
     public void Reset()
     {
         Registers.Reset();
+        Msrs.Reset();
         Apic.Reset();
         Mmu.FlushAll();
         Debugging.Update();
@@ -113,7 +117,7 @@ public sealed unsafe partial class Processor : IDisposable
     public void PrepareAsFirmware()
     {
         Apic.EnterVirtualWire();
-        Registers.SetFirmwareMemoryTypes();
+        Msrs.SetFirmwareMemoryTypes();
     }
 
     /// <summary>INIT: as <see cref="Reset"/>, but the APIC's identity and the FPU stay (SDM 3A 10.1.1). The processor is to wait for SIPI.</summary>
@@ -136,17 +140,17 @@ public sealed unsafe partial class Processor : IDisposable
     /// <summary>To be called after state was set from outside: everything derived from it is made anew.</summary>
     public void StateLoaded()
     {
-        Mmu.FlushAll();
+        Registers.StateLoaded();
         Blocks.Flush();
         Debugging.Update();
         NoteInterrupts();
     }
 
     /// <summary>The MSRs that hold something and are not fields of <see cref="State"/> that have a name of their own elsewhere.</summary>
-    public IReadOnlyDictionary<uint, ulong> SaveMsrs() => Registers.Save();
+    public IReadOnlyDictionary<uint, ulong> SaveMsrs() => Msrs.Save();
 
     /// <exception cref="ArgumentException">This model has no such MSR, or it cannot hold that.</exception>
-    public void LoadMsrs(IReadOnlyDictionary<uint, ulong> values) => Registers.Load(values);
+    public void LoadMsrs(IReadOnlyDictionary<uint, ulong> values) => Msrs.Load(values);
 
     /// <summary>Makes <see cref="Run"/> return soon. Any thread.</summary>
     public void RequestExit() => Raise(Attentions.Exit);
@@ -373,7 +377,7 @@ public sealed unsafe partial class Processor : IDisposable
         CpuState* s = State;
         if ((s->Mode & CodeMode.BitsMask) == CodeMode.Bits64)
         {
-            if ((long)(linear << 16) >> 16 == (long)linear)
+            if (LinearAddress.IsCanonical(s, linear))
             {
                 return true;
             }

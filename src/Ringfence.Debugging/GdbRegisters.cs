@@ -132,7 +132,7 @@ internal sealed class GdbRegisters
         });
         yield return GdbRegister.Number("cr0", 8, "cr0", s => s.Cr0, (s, v) => s with { Cr0 = v });
         yield return GdbRegister.Number("cr2", 8, Int64, s => s.Cr2, (s, v) => s with { Cr2 = v });
-        yield return GdbRegister.Number("cr3", 8, Int64, s => s.Cr3, (s, v) => s with { Cr3 = v });
+        yield return GdbRegister.Number("cr3", 8, Int64, s => s.Cr3, (s, v) => s with { Cr3 = v, PaePointers = null });
         yield return GdbRegister.Number("cr4", 8, "cr4", s => s.Cr4, (s, v) => s with { Cr4 = v });
         yield return GdbRegister.Number(
             "cr8", 8, Int64, s => s.Apic.TaskPriority >> 4, (s, v) => s with { Apic = s.Apic with { TaskPriority = (uint)(v & 15) << 4 } });

@@ -27,6 +27,16 @@ public interface IMemoryDevice
     void WriteMemory(ulong offset, int size, ulong value);
 }
 
+/// <summary>Guest RAM as devices reach it by themselves (DMA); processors take note of what is written. Thread-safe.</summary>
+public interface IGuestMemoryBus
+{
+    /// <summary>False, with nothing copied, unless the whole range is RAM.</summary>
+    bool TryRead(ulong address, Span<byte> destination);
+
+    /// <summary>False, with nothing copied, unless the whole range is RAM.</summary>
+    bool TryWrite(ulong address, ReadOnlySpan<byte> source);
+}
+
 /// <summary>An interrupt wire from a device to a controller. Thread-safe; setting the level it already has does nothing.</summary>
 public interface IInterruptLine
 {

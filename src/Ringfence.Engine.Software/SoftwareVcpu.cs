@@ -137,6 +137,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor.DebugTraps = state.Events.DebugTraps;
         Volatile.Write(ref _startUp, (state.Events.InitPending ? InitPending : 0) | (state.Events.SipiPending is { } vector ? SipiPending | vector : 0));
         Processor.StateLoaded();
+        StateConversion.LoadPointers(state, Processor);
     }
 
     /// <summary>Takes an interrupt of any delivery mode. False if it has no meaning here. Any thread.</summary>

@@ -8,6 +8,8 @@ namespace Ringfence.Engine.Software;
 /// <summary>Between the engine-neutral state and the processor's own.</summary>
 internal static unsafe class StateConversion
 {
+    private const int PaePointers = 4;
+
     /// <summary>Everything but <see cref="VcpuState.Events"/>, part of which the vCPU keeps.</summary>
     public static VcpuState Save(Processor processor)
     {
@@ -33,6 +35,7 @@ internal static unsafe class StateConversion
             Cr2 = s->Cr2,
             Cr3 = s->Cr3,
             Cr4 = s->Cr4,
+            PaePointers = HoldsPointers(s) ? [.. new ReadOnlySpan<ulong>(s->Pdpte, PaePointers)] : null,
             Efer = s->Efer,
             Fpu = SaveFpu(s),
             Debug = new DebugRegisterState { Addresses = [s->Dr[0], s->Dr[1], s->Dr[2], s->Dr[3]], Status = s->Dr[6], Control = s->Dr[7] },
@@ -79,12 +82,31 @@ internal static unsafe class StateConversion
         processor.Apic.Restore(To(state.Apic));
     }
 
+    /// <summary>What loading CR3 would have made of memory is replaced by what the processor held. To be called last.</summary>
+    public static void LoadPointers(VcpuState state, Processor processor)
+    {
+        CpuState* s = processor.State;
+        if (state.PaePointers is { } pointers && HoldsPointers(s))
+        {
+            pointers.CopyTo(new Span<ulong>(s->Pdpte, PaePointers));
+        }
+    }
+
+    /// <summary>PAE paging is on (SDM 3A 4.4.1).</summary>
+    private static bool HoldsPointers(CpuState* s)
+    {
+        const ulong Paging = 1UL << 31;
+        const ulong Pae = 1 << 5;
+        const ulong LongModeActive = 1 << 10;
+        return (s->Cr0 & Paging) != 0 && (s->Cr4 & Pae) != 0 && (s->Efer & LongModeActive) == 0;
+    }
+
     private static void Check(VcpuState state)
     {
         ApicState apic = state.Apic;
         bool whole = state.Registers.Length == 16 && state.Fpu.Stack.Length == 8 && state.Fpu.Vectors.Length == FpuState.VectorRegisters * FpuState.VectorBytes
             && state.Debug.Addresses.Length == 4 && apic.Request.Length == 8 && apic.Service.Length == 8 && apic.Trigger.Length == 8
-            && apic.LocalVectors.Length == 6;
+            && apic.LocalVectors.Length == 6 && (state.PaePointers is null or { Length: PaePointers });
         if (!whole || !Enum.IsDefined(state.Events.Activity) || !Enum.IsDefined(state.Events.Shadow))
         {
             throw new ArgumentException("the state is not one that a vCPU has saved", nameof(state));

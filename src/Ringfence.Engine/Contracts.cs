@@ -123,4 +123,9 @@ public interface IExitTrace
 /// <param name="HaltTime">Time asleep in HLT.</param>
 /// <param name="Exits">Exits by kind.</param>
 public sealed record VcpuStatistics(
-    long Instructions, TimeSpan GuestTime, TimeSpan VmmTime, TimeSpan HaltTime, IReadOnlyDictionary<string, long> Exits);
+    long Instructions, TimeSpan GuestTime, TimeSpan VmmTime, TimeSpan HaltTime, IReadOnlyDictionary<string, long> Exits)
+{
+    public static VcpuStatistics operator +(VcpuStatistics a, VcpuStatistics b) => new(
+        a.Instructions + b.Instructions, a.GuestTime + b.GuestTime, a.VmmTime + b.VmmTime, a.HaltTime + b.HaltTime,
+        a.Exits.Concat(b.Exits).GroupBy(exit => exit.Key).ToDictionary(group => group.Key, group => group.Sum(exit => exit.Value)));
+}

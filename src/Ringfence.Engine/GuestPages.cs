@@ -29,7 +29,20 @@ public static class GuestPages
         {
             return false;
         }
+        if (level == 2 && state.PaePointers is { } pointers)
+        {
+            ulong pointer = pointers[linear >> 30];
+            return (pointer & 1) != 0 && TryWalk(memory, state, linear, 1, pointer & AddressMask, out physical);
+        }
         ulong table = state.Cr3 & (wide && !longMode ? 0xFFFF_FFE0 : AddressMask);
+        return TryWalk(memory, state, linear, level, table, out physical);
+    }
+
+    private static bool TryWalk(GuestMemory memory, VcpuState state, ulong linear, int level, ulong table, out ulong physical)
+    {
+        physical = linear;
+        bool longMode = (state.Efer & LongModeActive) != 0;
+        bool wide = (state.Cr4 & Pae) != 0;
         Span<byte> bytes = stackalloc byte[8];
         for (; ; level--)
         {

@@ -23,6 +23,9 @@ public sealed record VcpuState
     public ulong Cr2 { get; init; }
     public ulong Cr3 { get; init; }
     public ulong Cr4 { get; init; }
+    /// <summary>The pointers to PAE's four page directories that the processor holds since CR3 was loaded; null if it holds none, or when those in memory
+    /// are to be loaded.</summary>
+    public ulong[]? PaePointers { get; init; }
     public ulong Efer { get; init; }
     public FpuState Fpu { get; init; } = new();
     public DebugRegisterState Debug { get; init; } = new();

@@ -114,6 +114,9 @@ public sealed unsafe class GuestMemory : IDisposable
     public void Write<T>(ulong address, T value)
         where T : unmanaged => Write(address, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
 
+    /// <summary>Makes all of it zero again, and gives its pages back to the host. No vCPU runs.</summary>
+    public void Clear() => LibC.Discard(_mapping, Size);
+
     /// <summary>Unmaps the memory. No vCPU and no device may use it any more.</summary>
     public void Dispose()
     {

@@ -10,6 +10,7 @@ internal static unsafe class LibC
     private const int MapPrivate = 2;
     private const int MapAnonymousFlag = 0x20;
     private const int MapNoReserve = 0x4000;
+    private const int AdviseDoNotNeed = 4;
     private const int AdviseHugePage = 14;
     private const int ClockMonotonic = 1;
     private const int TimerCloseOnExec = 0x80000;
@@ -27,6 +28,15 @@ internal static unsafe class LibC
         // Guest accesses are random over the whole of RAM: large pages spare host TLB misses. Advice only.
         _ = madvise(address, (nuint)size, AdviseHugePage);
         return (byte*)address;
+    }
+
+    /// <summary>Gives the pages of an anonymous mapping back: they read as zeros again.</summary>
+    public static void Discard(byte* address, ulong size)
+    {
+        if (madvise(address, (nuint)size, AdviseDoNotNeed) != 0)
+        {
+            throw new InvalidOperationException($"the host refuses to take memory back: {Marshal.GetLastPInvokeErrorMessage()}");
+        }
     }
 
     public static void Unmap(byte* address, ulong size) => _ = munmap(address, (nuint)size);

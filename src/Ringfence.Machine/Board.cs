@@ -23,20 +23,30 @@ internal sealed class Board : IVcpuBus, IDisposable
     private readonly AcpiPm _pm;
 
     /// <param name="sink">The processors.</param>
+    /// <param name="dma">Guest memory, for devices.</param>
+    /// <param name="battery">The state of the battery-backed clock before a reset; null at power-on.</param>
     /// <param name="ended">Told, on a vCPU's thread, that the guest asked for the machine to end.</param>
     /// <exception cref="MachineSpecException">The debug exit port is not free.</exception>
-    public Board(MachineSpec spec, IClock clock, IInterruptSink sink, Action<MachineEnd> ended)
+    public Board(MachineSpec spec, IClock clock, IInterruptSink sink, IGuestMemoryBus dma, RtcState? battery, Action<MachineEnd> ended)
     {
         _pic = new Pic8259(sink);
         _ioApic = new IoApic(sink, BoardLayout.IoApicId);
         InterruptRouter router = new(_pic, _ioApic);
         _pit = new Pit8254(clock, router.Isa(BoardLayout.PitInterrupt));
         _rtc = new Rtc(clock, router.Isa(BoardLayout.RtcInterrupt));
+        if (battery is not null)
+        {
+            _rtc.Restore(battery);
+        }
         _rtc.SetMemorySize(Math.Min(spec.Memory, GuestMemory.LowLimit), spec.Memory > GuestMemory.LowLimit ? spec.Memory - GuestMemory.LowLimit : 0);
         _pm = new AcpiPm(clock, router.Isa(BoardLayout.SciInterrupt), BoardLayout.SleepTypeSoftOff);
         I8042 keyboard = new(router.Isa(1), router.Isa(12));
         ResetRegister reset = new();
         ShutdownPort shutdown = new();
+        FirmwareConfig config = new(dma);
+        config.AddNumber(FirmwareConfig.RamSizeKey, spec.Memory, sizeof(ulong));
+        config.AddNumber(FirmwareConfig.ProcessorCountKey, (ulong)spec.Cpus, sizeof(ushort));
+        config.AddNumber(FirmwareConfig.MaximumProcessorsKey, (ulong)spec.Cpus, sizeof(ushort));
         Serial = new Uart16550(router.Isa(BoardLayout.Com1Interrupt), spec.Serial is { } endpoint ? endpoint.Transmit : static _ => { });
 
         _ports.Add(BoardLayout.MasterPicPort, 2, _pic.Master);
@@ -52,8 +62,18 @@ internal sealed class Board : IVcpuBus, IDisposable
         _ports.Add(BoardLayout.Com1Port, Uart16550.PortCount, Serial);
         _ports.Add(BoardLayout.Pm1aEventPort, AcpiPm.PortCount, _pm);
         _ports.Add(0x8900, 1, shutdown);
+        _ports.Add(0x510, FirmwareConfig.PortCount, config);
         _ports.AddByteOverlay(BoardLayout.ResetPort, reset);
         _memory.Add(BoardLayout.IoApicBase, IoApic.Length, _ioApic);
+        if (spec.TestDevice)
+        {
+            // IRQ 2 is the cascade; lines from 16 on have no ISA interrupt.
+            IInterruptLine[] lines = [.. Enumerable.Range(0, IoApic.PinCount).Select(n => n is 2 or >= 16 ? router.Gsi(n) : router.Isa(n))];
+            TestDevice test = new(lines);
+            _ports.Add(0xE0, TestDevice.PortCount, test);
+            _ports.Add(0x2000, lines.Length, test.Interrupts);
+            _memory.Add(0xFF00_0000, TestDevice.MemoryLength, test);
+        }
         if (spec.DebugExitPort is { } port)
         {
             DebugExitPort debugExit = new();
@@ -68,6 +88,13 @@ internal sealed class Board : IVcpuBus, IDisposable
 
     /// <summary>The first serial line.</summary>
     public Uart16550 Serial { get; }
+
+    /// <summary>Resets what of the board outlives a reset, and returns it. Its clock is to begin anew.</summary>
+    public RtcState TakeBattery()
+    {
+        _rtc.Reset();
+        return _rtc.Save() with { SeenCycle = 0 };
+    }
 
     public uint ReadPort(ushort port, int size) => _ports.Read(port, size);
 

@@ -26,6 +26,12 @@ public sealed record MachineSpec
     /// three ports after it must be free.</summary>
     public ushort? DebugExitPort { get; init; }
 
+    /// <summary>Has the device that test suites know as QEMU's pc-testdev.</summary>
+    public bool TestDevice { get; init; }
+
+    /// <summary>A reset ends the machine; otherwise it starts the guest again.</summary>
+    public bool NoReboot { get; init; }
+
     /// <summary>Where the first serial line's output goes; null to drop it.</summary>
     public ISerialEndpoint? Serial { get; init; }
 
@@ -66,7 +72,7 @@ public enum MachineEndKind
     PoweredOff,
     /// <summary>HLT with interrupts off: nothing can wake it.</summary>
     Halted,
-    /// <summary>The guest asked for a reset.</summary>
+    /// <summary>The guest asked for a reset, and the machine was not to start again.</summary>
     Reset,
     TripleFault,
     /// <summary>Through the debug exit port; <see cref="MachineEnd.Code"/> is the exit code.</summary>

@@ -18,6 +18,9 @@ internal sealed class RunControl(GuestMemory memory, int vcpus, Action end) : IR
     private IRunObserver? _observer;
     private bool _paused;
     private bool _ended;
+    /// <summary>Processors and clock are being replaced.</summary>
+    private bool _changing;
+    private bool _killed;
 
     public GuestMemory Memory => memory;
 
@@ -36,6 +39,9 @@ internal sealed class RunControl(GuestMemory memory, int vcpus, Action end) : IR
         {
             Volatile.Write(ref _vm, vm);
             _clock = clock;
+            _ended = false;
+            _changing = false;
+            Monitor.PulseAll(_lock);
             for (int i = 0; i < vcpus; i++)
             {
                 if (_debug[i] != DebugControl.None)
@@ -50,10 +56,30 @@ internal sealed class RunControl(GuestMemory memory, int vcpus, Action end) : IR
         }
     }
 
+    /// <summary>Before processors and clock are replaced at a reset: not while someone looks at them. False if there is to be no such thing, because
+    /// the machine has been ended meanwhile.</summary>
+    public bool BeginChange(CancellationToken stop)
+    {
+        const int Patience = 100;
+        lock (_lock)
+        {
+            while (_paused && !_killed && !stop.IsCancellationRequested)
+            {
+                Monitor.Wait(_lock, Patience);
+            }
+            _changing = !_killed && !stop.IsCancellationRequested;
+            return _changing;
+        }
+    }
+
     public void Pause()
     {
         lock (_lock)
         {
+            while (_changing)
+            {
+                Monitor.Wait(_lock);
+            }
             _paused = true;
             Array.Clear(_may);
             for (int i = 0; i < vcpus; i++)
@@ -95,7 +121,15 @@ internal sealed class RunControl(GuestMemory memory, int vcpus, Action end) : IR
         }
     }
 
-    public void End() => end();
+    public void End()
+    {
+        lock (_lock)
+        {
+            _killed = true;
+            Monitor.PulseAll(_lock);
+        }
+        end();
+    }
 
     /// <summary>Before guest code runs. Waits as long as the vCPU is stopped. False if the machine has ended.</summary>
     public bool Enter(int vcpu)
@@ -135,7 +169,7 @@ internal sealed class RunControl(GuestMemory memory, int vcpus, Action end) : IR
         return true;
     }
 
-    /// <summary>Nothing runs any more, whoever is stopped.</summary>
+    /// <summary>Nothing runs any more, whoever is stopped, until the next <see cref="Attach"/>.</summary>
     public void Release()
     {
         lock (_lock)
@@ -143,6 +177,5 @@ internal sealed class RunControl(GuestMemory memory, int vcpus, Action end) : IR
             _ended = true;
             Monitor.PulseAll(_lock);
         }
-        Observer?.Ended();
     }
 }

@@ -19,6 +19,8 @@ public sealed class CommandLineTests
         Assert.False(options.Stats);
         Assert.False(options.Trace);
         Assert.Null(options.DebugExitPort);
+        Assert.False(options.TestDevice);
+        Assert.False(options.NoReboot);
         Assert.Null(options.Gdb);
     }
 
@@ -28,7 +30,7 @@ public sealed class CommandLineTests
         RunOptions options = Parse(
             "run", "--kernel", "k", "--initrd", "a", "--initrd", "b,x y,z", "--append", "console=ttyS0 quiet", "--memory", "1G", "--cpus", "2",
             "--cpu", "x86-64-v1", "--engine", "interpreter", "--serial", "file:out", "--timeout", "60s", "--stats", "--trace", "exits:t",
-            "--debug-exit", "0xf4", "--gdb", "127.0.0.1:1234");
+            "--debug-exit", "0xf4", "--test-device", "--no-reboot", "--gdb", "127.0.0.1:1234");
         Assert.Equal("k", options.Kernel);
         Assert.Equal([new InitrdArgument("a", ""), new InitrdArgument("b", "x y,z")], options.Initrds);
         Assert.Equal("console=ttyS0 quiet", options.Append);
@@ -42,6 +44,8 @@ public sealed class CommandLineTests
         Assert.True(options.Trace);
         Assert.Equal("t", options.TraceFile);
         Assert.Equal((ushort)0xf4, options.DebugExitPort!.Value);
+        Assert.True(options.TestDevice);
+        Assert.True(options.NoReboot);
         Assert.Equal("127.0.0.1:1234", options.Gdb!.ToString());
     }
 

@@ -92,6 +92,32 @@ public sealed class LinuxGuestTests
         Assert.Equal(0, guest.WaitForExit(s_limit));
     }
 
+    [Fact]
+    public void ItRebootsAndPanicsMayEndIt()
+    {
+        using (RingfenceProcess guest = Start("RINGFENCE_KERNEL", "--cpus", "2"))
+        {
+            for (int boot = 0; boot < 2; boot++)
+            {
+                guest.WaitFor("Welcome to Linux", s_limit);
+                guest.WaitFor(Prompt, s_limit);
+                Assert.Equal("0", Run(guest, "ls /tmp 2>/dev/null | wc -l"));
+                guest.Send("mkdir -p /tmp; touch /tmp/mark; reboot -f\n");
+            }
+            guest.WaitFor("Welcome to Linux", s_limit);
+            guest.WaitFor(Prompt, s_limit);
+            guest.Send("poweroff -f\n");
+            Assert.Equal(0, guest.WaitForExit(s_limit));
+        }
+        using (RingfenceProcess guest = Start("RINGFENCE_KERNEL", "--no-reboot"))
+        {
+            guest.WaitFor("Welcome to Linux", s_limit);
+            guest.WaitFor(Prompt, s_limit);
+            guest.Send("reboot -f\n");
+            Assert.Equal(0, guest.WaitForExit(s_limit));
+        }
+    }
+
     private static RingfenceProcess Start(string variable, params string[] more)
     {
         string? kernel = Environment.GetEnvironmentVariable(variable);

@@ -57,13 +57,12 @@ public sealed class StateTests : IDisposable
         VcpuState state = vm.Vcpus[0].Save();
         vm.Vcpus[0].Load(state with
         {
-            Apic = state.Apic with { Spurious = 0x1FF, LocalVectors = vectors, DivideConfiguration = 0xB, InitialCount = 1000, TimerStart = _clock.Now, TimerArmed = true },
+            Apic = state.Apic with { Spurious = 0x1FF, LocalVectors = vectors, DivideConfiguration = 0xB, InitialCount = 30_000, TimerStart = _clock.Now, TimerArmed = true },
         });
-        _clock.Advance(400);
+        _clock.Advance(12_000);
         VcpuState taken = vm.Vcpus[0].Save();
-        vm.Dispose();
         other.Vcpus[0].Load(taken);
-        _clock.Advance(599);
+        _clock.Advance(17_999);
         Assert.False(IsRequested(other));
         _clock.Advance(1);
         Assert.True(IsRequested(other));
@@ -71,7 +70,7 @@ public sealed class StateTests : IDisposable
         VcpuState expired = other.Vcpus[0].Save();
         Assert.Equal(mode == 1, expired.Apic.TimerArmed);
         other.Vcpus[0].Load(expired with { Apic = expired.Apic with { Request = new uint[8] } });
-        _clock.Advance(999);
+        _clock.Advance(29_999);
         Assert.False(IsRequested(other));
     }
 

@@ -84,7 +84,7 @@ internal sealed class GuestImage : IDisposable
     }
 
     public MachineSpec Spec(ISerialEndpoint? serial = null) =>
-        new() { Kernel = Path, Memory = 2 << 20, Serial = serial, DebugExitPort = DebugExitPort };
+        new() { Kernel = Path, Memory = 2 << 20, Serial = serial, DebugExitPort = DebugExitPort, NoReboot = true };
 
     public void Dispose() => File.Delete(Path);
 

@@ -30,6 +30,7 @@ public sealed class IdleTests
             Kernel = kernel,
             Initrds = [new InitrdSpec(initrd!)],
             Append = "console=ttyS0,115200 quiet panic=-1",
+            NoReboot = true,
             Serial = serial,
         });
         serial.WaitFor("# ");

@@ -65,7 +65,7 @@ public sealed class MachineEndTests
     [InlineData(0xCF9, 0x0E)]
     [InlineData(0x64, 0xFE)]
     [InlineData(0x92, 0x01)]
-    public void ResetPortsReset(int port, int value) => Expect(MachineEndKind.Reset, a =>
+    public void ResetPortsResetWhichMayBeTheEnd(int port, int value) => Expect(MachineEndKind.Reset, a =>
     {
         a.mov(dx, (short)port);
         a.mov(al, unchecked((sbyte)value));

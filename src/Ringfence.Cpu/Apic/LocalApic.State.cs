@@ -58,7 +58,9 @@ public sealed partial class LocalApic
             }
             else if (_counting)
             {
-                _timer.Arm(_timerStart + TimerPeriod);
+                // One that is periodic and shorter than it may be is late already.
+                long first = _timerStart + TimerPeriod;
+                _timer.Arm(TimerMode == 1 && first <= _clock.Now ? _timerStart + Math.Max(TimerPeriod, ShortestPeriod) : first);
             }
         }
     }

@@ -10,7 +10,8 @@ internal sealed unsafe partial class Binder
     private bool BindSystem(in Instruction i, Op* op, out bool ends)
     {
         ends = false;
-        if (BindFlags(in i, op) || BindSegments(in i, op, ref ends) || BindFar(in i, op, ref ends))
+        if (BindFlags(in i, op) || BindSegments(in i, op, ref ends) || BindFar(in i, op, ref ends)
+            || BindPaging(in i, op, ref ends))
         {
             return true;
         }
@@ -58,7 +59,6 @@ internal sealed unsafe partial class Binder
                 op->Extra = i.Mnemonic == Mnemonic.Ltr ? (byte)1 : (byte)0;
                 op->Handler = memory ? &SystemInstructions.LoadSystemSegment<MemoryValue> : &SystemInstructions.LoadSystemSegment<FirstRegister>;
                 return true;
-            case Mnemonic.Invlpg: op->Handler = &SystemInstructions.Invlpg; ends = true; return true;
             case Mnemonic.Wbinvd or Mnemonic.Wbnoinvd or Mnemonic.Invd: op->Handler = &SystemInstructions.PrivilegedNop; return true;
             case Mnemonic.Swapgs: op->Handler = &SystemInstructions.Swapgs; return true;
             case Mnemonic.Verr or Mnemonic.Verw:
@@ -211,6 +211,23 @@ internal sealed unsafe partial class Binder
                 return true;
         }
         ends = false;
+        return false;
+    }
+
+    private static bool BindPaging(in Instruction i, Op* op, ref bool ends)
+    {
+        switch (i.Mnemonic)
+        {
+            case Mnemonic.Invlpg: op->Handler = &SystemInstructions.Invlpg; ends = true; return true;
+            case Mnemonic.Invpcid:
+                op->Handler = i.Code == Code.Invpcid_r64_m128 ? &SystemInstructions.Invpcid<ulong> : &SystemInstructions.Invpcid<uint>;
+                ends = true;
+                return true;
+            case Mnemonic.Stac: op->Handler = &SystemInstructions.SetAc; return true;
+            case Mnemonic.Clac: op->Handler = &SystemInstructions.ClearAc; return true;
+            case Mnemonic.Rdpkru: op->Handler = &SystemInstructions.Rdpkru; return true;
+            case Mnemonic.Wrpkru: op->Handler = &SystemInstructions.Wrpkru; return true;
+        }
         return false;
     }
 

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter.Handlers;
-using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.Stops;
 using Ringfence.Host;
@@ -187,7 +186,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
         private bool FetchSecond()
         {
             if (Faulted || !processor.CheckFetch(_linear + (ulong)_inFirst)
-                || !processor.Mmu.Translate((_linear + (ulong)_inFirst) & processor.State->LinearMask, AccessKind.Execute, out ulong physical))
+                || !processor.Mmu.TranslateFetch((_linear + (ulong)_inFirst) & processor.State->LinearMask, out ulong physical))
             {
                 Faulted = true;
                 return false;

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using Ringfence.Cpu.Interpreter.Handlers;
-using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
 
@@ -78,7 +77,7 @@ internal sealed unsafe class BlockCache : IDisposable
         Op** link = s->LinkSlot;
         s->LinkSlot = null;
         ulong linear = (s->Rip + s->Cs.Base) & s->LinearMask;
-        if (!_processor.CheckFetch(linear) || !_processor.Mmu.Translate(linear, AccessKind.Execute, out ulong physical))
+        if (!_processor.CheckFetch(linear) || !_processor.Mmu.TranslateFetch(linear, out ulong physical))
         {
             return null;
         }
@@ -116,7 +115,7 @@ internal sealed unsafe class BlockCache : IDisposable
     public Op* Step()
     {
         ulong linear = (_s->Rip + _s->Cs.Base) & _s->LinearMask;
-        if (!_processor.CheckFetch(linear) || !_processor.Mmu.Translate(linear, AccessKind.Execute, out ulong physical))
+        if (!_processor.CheckFetch(linear) || !_processor.Mmu.TranslateFetch(linear, out ulong physical))
         {
             return null;
         }
@@ -128,7 +127,7 @@ internal sealed unsafe class BlockCache : IDisposable
     {
         (uint vector, uint error, ulong address) = (_s->FaultVector, _s->FaultError, _s->FaultAddress);
         ulong linear = (_s->Rip + _s->Cs.Base) & _s->LinearMask;
-        Iced.Intel.Instruction instruction = _processor.CheckFetch(linear) && _processor.Mmu.Translate(linear, AccessKind.Execute, out ulong physical)
+        Iced.Intel.Instruction instruction = _processor.CheckFetch(linear) && _processor.Mmu.TranslateFetch(linear, out ulong physical)
             ? _builder.Decode(linear, physical) : default;
         (_s->FaultVector, _s->FaultError, _s->FaultAddress) = (vector, error, address);
         return instruction;

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
@@ -16,15 +15,10 @@ internal sealed unsafe class Mmu : IDisposable
     private readonly Processor _processor;
     private readonly CpuState* _s;
     private readonly GuestMemory _memory;
-    private readonly Tlb _supervisor = new();
-    private readonly Tlb _user = new();
-    private readonly Tlb _supervisorAc = new();
+    private readonly TranslationCache _cache = new();
     /// <summary>In force while alignment is checked: tags for execution only, so that all data comes by <see cref="Access"/>.</summary>
     private readonly Tlb _aligned = new();
     private readonly PageWalker _walker;
-    /// <summary>Regions of 2 MiB and 1 GiB that were filled from large pages: INVLPG there must forget the whole page.</summary>
-    private readonly RegionSet _large = new(21);
-    private readonly RegionSet _huge = new(30);
     /// <summary>The last page found to be no RAM, for devices that are touched again and again. Odd when there is none.</summary>
     private ulong _devicePage = 1;
     private ulong _devicePhysical;
@@ -38,11 +32,8 @@ internal sealed unsafe class Mmu : IDisposable
         _processor = processor;
         _s = state;
         _memory = memory;
-        _walker = new PageWalker(state, memory);
-        state->TlbSupervisor = _supervisor.Table;
-        state->TlbUser = _user.Table;
-        state->TlbSupervisorAc = _supervisorAc.Table;
-        SelectTlb();
+        _walker = new PageWalker(state, memory, processor.Model);
+        UseContext();
     }
 
     /// <summary>The fault recorded last is that of an access to a non-canonical address. Whoever acts on it clears it.</summary>
@@ -56,10 +47,15 @@ internal sealed unsafe class Mmu : IDisposable
         _s->Tlb = _checksAlignment ? _aligned.Table : _data;
     }
 
-    private Tlb Current => _s->Cpl == 3 ? _user : SmapInForce ? _supervisor : _supervisorAc;
+    private Tlb Current => _s->Cpl == 3 ? _cache.Current.User : SmapInForce ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
 
     /// <summary>Supervisor accesses to user pages fault now.</summary>
     private bool SmapInForce => (_s->Cr4 & ControlBits.Smap) != 0 && (_s->SystemFlags & Flags.AlignmentCheck) == 0;
+
+    private bool LongMode => (_s->Efer & ControlBits.LongModeActive) != 0;
+
+    /// <summary>The process-context identifier in force.</summary>
+    private uint Pcid => (_s->Cr4 & ControlBits.Pcid) != 0 ? (uint)(_s->Cr3 & ControlBits.PcidMask) : 0;
 
     /// <summary>An access of up to 64 bytes that may cross pages. Rights are checked as <paramref name="rights"/> says, for all pages first;
     /// then data moves as <paramref name="transfer"/> says, to or from <paramref name="data"/>.</summary>
@@ -90,33 +86,37 @@ internal sealed unsafe class Mmu : IDisposable
 
     private bool AccessSlowly(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
-        if (!Canonical(linear) || !Canonical(linear + (ulong)size - 1))
+        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        ulong address = LinearAddress.Unmask(_s, linear);
+        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
+        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
         {
             // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
             MetNonCanonical = true;
             Exits.Record(_s, Vectors.GeneralProtection);
             return false;
         }
-        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
-        if (first == size && (linear & ~OffsetMask) == _devicePage && _data == _deviceTlb)
-        {
-            Transfer(_devicePhysical | (linear & OffsetMask), size, transfer, data);
-            return true;
-        }
-        if (!Translate(linear, rights, out ulong physical))
-        {
-            return false;
-        }
         if (first == size)
         {
+            if ((linear & ~OffsetMask) == _devicePage && _data == _deviceTlb)
+            {
+                Transfer(_devicePhysical | (linear & OffsetMask), size, transfer, data);
+                return true;
+            }
+            if (!Translate(address, rights, linear, out ulong physical))
+            {
+                return false;
+            }
             Transfer(physical, size, transfer, data);
             return true;
         }
-        if (!Translate((linear + (ulong)first) & _s->LinearMask, rights, out ulong second))
+        // The first page does not get dirty if the second faults.
+        if (!Probe(address, rights) || !Translate(next, rights, linear + (ulong)first, out ulong second)
+            || !Translate(address, rights, linear, out ulong start))
         {
             return false;
         }
-        Transfer(physical, first, transfer, data);
+        Transfer(start, first, transfer, data);
         Transfer(second, size - first, transfer, data + first);
         return true;
     }
@@ -130,12 +130,15 @@ internal sealed unsafe class Mmu : IDisposable
             RefuseMisaligned(linear, size, AccessKind.Write);
             return null;
         }
-        if ((linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !Canonical(linear) || !Translate(linear, AccessKind.Write, out ulong physical)
-            || _processor.IsApicPage(physical) || (_processor.Debugging.HasData && !_processor.Debugging.MayAccess(linear, size, AccessKind.Read, AccessKind.Write)))
+        ulong address = LinearAddress.Unmask(_s, linear);
+        bool watched = _processor.Debugging.HasData;
+        if ((linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !IsCanonical(address)
+            || !Translate(address, AccessKind.Write, linear, out ulong physical) || _processor.IsApicPage(physical)
+            || (watched && !_processor.Debugging.MayAccess(linear, size, AccessKind.Read, AccessKind.Write)))
         {
             return null;
         }
-        if (_processor.Debugging.HasData)
+        if (watched)
         {
             _processor.Debugging.Accessed(linear, size, AccessKind.Read, AccessKind.Write);
         }
@@ -144,40 +147,8 @@ internal sealed unsafe class Mmu : IDisposable
         return host;
     }
 
-    /// <summary>SDM 3A table 6-7: as its size says, but 8 for the x87's 10 bytes.</summary>
-    private static bool IsMisaligned(ulong linear, int size) => (linear & (ulong)((size == 10 ? 8 : size) - 1)) != 0;
-
-    /// <summary>Records #AC, or the fault that comes before it.</summary>
-    private bool RefuseMisaligned(ulong linear, int size, AccessKind rights)
-    {
-        ulong last = linear + (ulong)size - 1;
-        if (!Canonical(linear) || !Canonical(last))
-        {
-            MetNonCanonical = true;
-            Exits.Record(_s, Vectors.GeneralProtection);
-        }
-        else if (Translate(linear, rights, out _) && Translate(last & _s->LinearMask, rights, out _))
-        {
-            Exits.Record(_s, Vectors.AlignmentCheck);
-        }
-        return false;
-    }
-
-    /// <summary>Translates for the present privilege, fills the TLB, or records the fault.</summary>
-    public bool Translate(ulong linear, AccessKind kind, out ulong physical)
-    {
-        bool user = _s->Cpl == 3;
-        if (!_walker.Walk(linear, kind, user, user || SmapInForce, out Translation page))
-        {
-            physical = 0;
-            _s->FaultAddress = linear;
-            Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
-            return false;
-        }
-        physical = page.Physical | (linear & OffsetMask);
-        Fill(Current, linear & ~OffsetMask, page);
-        return true;
-    }
+    /// <summary>Translates the address of an instruction for the present privilege, fills the TLB, or records the fault.</summary>
+    public bool TranslateFetch(ulong linear, out ulong physical) => Translate(linear, AccessKind.Execute, linear, out physical);
 
     /// <summary>Reads a system structure (descriptor, TSS) with supervisor rights whatever the CPL. False: the fault is recorded.</summary>
     public bool ReadSystem<T>(ulong linear, out T value)
@@ -192,167 +163,242 @@ internal sealed unsafe class Mmu : IDisposable
     public bool WriteSystem<T>(ulong linear, T value)
         where T : unmanaged => AccessSystem(linear, sizeof(T), AccessKind.Write, (byte*)&value);
 
-    /// <summary>Whether a range could be written with supervisor rights; if not, the fault is recorded.</summary>
-    public bool ProbeSystemWrite(ulong linear, int size, bool user)
+    /// <summary>Whether a range could be written as a system structure; if not, the fault is recorded. Only outside long mode.</summary>
+    public bool ProbeSystemWrite(ulong linear, int size)
     {
-        for (ulong at = linear; at < linear + (ulong)size;)
+        bool smap = (_s->Cr4 & ControlBits.Smap) != 0;
+        for (ulong at = linear; at < linear + (ulong)size; at = (at | OffsetMask) + 1)
         {
-            ulong address = at & _s->LinearMask;
-            if (!Canonical(address))
+            if (!_walker.Walk((uint)at, AccessKind.Write, false, smap, false, out _))
             {
-                Exits.Record(_s, Vectors.StackFault);
-                return false;
+                return RecordPageFault((uint)at);
             }
-            if (!_walker.Walk(address, AccessKind.Write, user, user || SmapInForce, out _))
-            {
-                _s->FaultAddress = address;
-                Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
-                return false;
-            }
-            at = (at | OffsetMask) + 1;
         }
         return true;
     }
 
-    public void FlushLocal()
+    /// <summary>CR3 was loaded. <paramref name="keep"/>: the new context's translations are to be kept (SDM 3A 4.10.4.1).</summary>
+    public void EnterContext(bool keep)
     {
-        _supervisor.FlushLocal();
-        _user.FlushLocal();
-        _supervisorAc.FlushLocal();
-        _aligned.FlushLocal();
-        _devicePage = 1;
+        // What masking makes of user pointers; CR4's changes forget everything.
+        if (_cache.Enter(Pcid, _s->Cr3 & ControlBits.LamUser, keep))
+        {
+            UseContext();
+        }
+        ForgetOthers();
     }
+
+    /// <summary>After CR4.PCIDE changed: the present context is another one, and empty.</summary>
+    public void ReenterContext()
+    {
+        FlushAll();
+        EnterContext(true);
+    }
+
+    /// <summary>Reads PAE's directory pointers. False: one of them has reserved bits set.</summary>
+    public bool TryLoadPointers(ulong cr3) => _walker.TryLoadPointers(cr3);
 
     public void FlushAll()
     {
-        _supervisor.FlushAll();
-        _user.FlushAll();
-        _supervisorAc.FlushAll();
-        _aligned.FlushAll();
-        _large.Clear();
-        _huge.Clear();
-        _devicePage = 1;
+        _cache.FlushAll();
+        ForgetOthers();
     }
 
     /// <summary>INVLPG.</summary>
     public void FlushPage(ulong linear)
     {
-        _devicePage = 1;
-        bool huge = _huge.Contains(linear);
-        if (huge || _large.Contains(linear))
+        _cache.FlushPage(linear);
+        ForgetOthers();
+    }
+
+    /// <summary>INVPCID, whose operands are good.</summary>
+    public void Invalidate(InvalidationScope scope, uint pcid, ulong linear)
+    {
+        switch (scope)
         {
-            ulong mask = huge ? ~0x3FFF_FFFFUL : ~0x1F_FFFFUL;
-            _supervisor.FlushRange(linear, mask);
-            _user.FlushRange(linear, mask);
-            _supervisorAc.FlushRange(linear, mask);
-            _aligned.FlushRange(linear, mask);
+            case InvalidationScope.Address: _cache.FlushPage(pcid, linear); break;
+            case InvalidationScope.Context: _cache.FlushContext(pcid); break;
+            case InvalidationScope.All: _cache.FlushAll(); break;
+            default: _cache.FlushLocal(); break;
+        }
+        ForgetOthers();
+    }
+
+    /// <summary>Rights of protection keys changed, of key <paramref name="zero"/> too or only of others.</summary>
+    public void KeysChanged(bool zero)
+    {
+        if (zero)
+        {
+            _cache.FlushAll();
         }
         else
         {
-            _supervisor.FlushPage(linear);
-            _user.FlushPage(linear);
-            _supervisorAc.FlushPage(linear);
-            _aligned.FlushPage(linear);
+            _cache.FlushKeyed();
         }
+        ForgetOthers();
     }
 
     /// <summary>From now on writes to this host page take the slow path.</summary>
     /// <param name="linear">The one linear address it was writable at, or null if there were several.</param>
-    public void ProtectPage(byte* hostPage, ulong? linear)
-    {
-        _supervisor.ProtectPage(hostPage, linear);
-        _user.ProtectPage(hostPage, linear);
-        _supervisorAc.ProtectPage(hostPage, linear);
-    }
+    public void ProtectPage(byte* hostPage, ulong? linear) => _cache.ProtectPage(hostPage, linear);
 
     public void Dispose()
     {
-        _supervisor.Dispose();
-        _user.Dispose();
-        _supervisorAc.Dispose();
+        _cache.Dispose();
         _aligned.Dispose();
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool Canonical(ulong linear) => (long)(linear << 16) >> 16 == (long)linear || _s->LinearMask != ulong.MaxValue;
+    /// <summary>Of what is kept beside the cache: to be called when any translation is forgotten.</summary>
+    private void ForgetOthers()
+    {
+        _devicePage = 1;
+        _aligned.FlushAll();
+    }
+
+    private void UseContext()
+    {
+        TlbContext context = _cache.Current;
+        _s->TlbSupervisor = context.Supervisor.Table;
+        _s->TlbUser = context.User.Table;
+        _s->TlbSupervisorAc = context.SupervisorAc.Table;
+        SelectTlb();
+    }
+
+    private bool IsCanonical(ulong linear) => LinearAddress.IsCanonical(_s, linear) || _s->LinearMask != ulong.MaxValue;
+
+    /// <summary>Translates for the present privilege, fills the TLB, or records the fault.</summary>
+    /// <param name="address">Where the access goes.</param>
+    /// <param name="linear">The same as software gave it, maybe with bits that are masked. The TLB's tag is made of this, so that masking
+    /// costs the fast path nothing.</param>
+    private bool Translate(ulong address, AccessKind kind, ulong linear, out ulong physical)
+    {
+        bool user = _s->Cpl == 3;
+        if (!_walker.Walk(address, kind, user, user || SmapInForce, true, out Translation page))
+        {
+            physical = 0;
+            return RecordPageFault(address);
+        }
+        physical = page.Physical | (address & OffsetMask);
+        Fill(Current, address & ~OffsetMask, linear & ~OffsetMask, kind, page);
+        return true;
+    }
+
+    /// <summary>Whether an access is allowed; if not, the fault is recorded. No dirty flag is set.</summary>
+    private bool Probe(ulong address, AccessKind kind)
+    {
+        bool user = _s->Cpl == 3;
+        return _walker.Walk(address, kind, user, user || SmapInForce, false, out _) || RecordPageFault(address);
+    }
+
+    /// <summary>SDM 3A table 6-7: as its size says, but 8 for the x87's 10 bytes.</summary>
+    private static bool IsMisaligned(ulong linear, int size) => (linear & (ulong)((size == 10 ? 8 : size) - 1)) != 0;
+
+    /// <summary>Records #AC, or the fault that comes before it.</summary>
+    private bool RefuseMisaligned(ulong linear, int size, AccessKind rights)
+    {
+        ulong last = linear + (ulong)size - 1;
+        ulong address = LinearAddress.Unmask(_s, linear);
+        ulong end = LinearAddress.Unmask(_s, last & _s->LinearMask);
+        bool crosses = ((linear ^ last) & ~OffsetMask) != 0;
+        if (!IsCanonical(address) || !IsCanonical(end))
+        {
+            MetNonCanonical = true;
+            Exits.Record(_s, Vectors.GeneralProtection);
+        }
+        else if (Probe(address, rights) && (!crosses || Probe(end & ~OffsetMask, rights)))
+        {
+            Exits.Record(_s, Vectors.AlignmentCheck);
+        }
+        return false;
+    }
+
+    private bool RecordPageFault(ulong address)
+    {
+        _s->FaultAddress = address;
+        Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
+        return false;
+    }
 
     private bool AccessSystem(ulong linear, int size, AccessKind kind, byte* data)
     {
         // Implicit supervisor accesses ignore RFLAGS.AC (SDM 3A 4.6.1).
         bool smap = (_s->Cr4 & ControlBits.Smap) != 0;
-        Tlb tlb = smap ? _supervisor : _supervisorAc;
+        Tlb tlb = smap ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
+        // Compatibility mode wraps addresses of code and data, not those of tables.
+        ulong wrap = LongMode ? ulong.MaxValue : uint.MaxValue;
         for (int done = 0; done < size;)
         {
-            ulong address = (linear + (ulong)done) & _s->LinearMask;
+            ulong address = (linear + (ulong)done) & wrap;
             int part = (int)Math.Min((ulong)(size - done), GuestMemory.PageSize - (address & OffsetMask));
             TlbEntry* entry = tlb.Table + ((address >> 12) & (Tlb.Entries - 1));
-            if (((kind == AccessKind.Write ? entry->Write : entry->Read) ^ address) < GuestMemory.PageSize)
+            bool masked = LinearAddress.Unmask(_s, address) != address;
+            if (((kind == AccessKind.Write ? entry->Write : entry->Read) ^ address) < GuestMemory.PageSize && !masked)
             {
                 byte* host = (byte*)(address + entry->Addend);
                 Copy(kind == AccessKind.Write ? host : data + done, kind == AccessKind.Write ? data + done : host, part);
                 done += part;
                 continue;
             }
-            if (!Canonical(address))
+            if (LongMode && !LinearAddress.IsCanonical(_s, address))
             {
                 Exits.Record(_s, Vectors.GeneralProtection);
                 return false;
             }
             _processor.Stops?.Note(address, part, kind == AccessKind.Read, kind == AccessKind.Write);
-            if (!_walker.Walk(address, kind, false, smap, out Translation page))
+            if (!_walker.Walk(address, kind, false, smap, true, out Translation page))
             {
-                _s->FaultAddress = address;
-                Exits.Record(_s, Vectors.PageFault, _walker.FaultCode);
-                return false;
+                return RecordPageFault(address);
             }
-            Fill(tlb, address & ~OffsetMask, page);
+            if (!masked)
+            {
+                Fill(tlb, address & ~OffsetMask, address & ~OffsetMask, kind, page);
+            }
             Transfer(page.Physical | (address & OffsetMask), part, kind, data + done);
             done += part;
         }
         return true;
     }
 
-    private void Fill(Tlb tlb, ulong linear, in Translation page)
+    /// <param name="address">The page's linear address.</param>
+    /// <param name="tag">The same with bits that are masked in it: what accesses are compared with.</param>
+    private void Fill(Tlb tlb, ulong address, ulong tag, AccessKind kind, in Translation page)
     {
+        // Fetches are not masked: where masking changes the address, it means one page to them and another to data.
+        bool fetch = kind == AccessKind.Execute;
+        bool forData = !fetch || LinearAddress.Unmask(_s, tag) == tag;
+        bool forCode = fetch || tag == address;
         byte* host = _memory.Pointer(page.Physical, GuestMemory.PageSize);
         if (host == null || _processor.IsApicPage(page.Physical))
         {
-            if (tlb == Current && page.Readable && page.Writable && page.Dirty)
+            if (tlb == Current && forData && page.Readable && page.Writable && page.Dirty)
             {
-                _devicePage = linear;
+                _devicePage = tag;
                 _devicePhysical = page.Physical;
                 _deviceTlb = tlb.Table;
             }
             return;
         }
-        if (page.Huge)
+        _cache.NoteLarge(address, page);
+        TlbEntry* entry = tlb.Claim(tag, page.Global, page.Keyed);
+        entry->Addend = (ulong)host - tag;
+        (bool readsWatched, bool writesWatched) = _processor.Debugging.HasData ? _processor.Debugging.WatchedOn(address) : default;
+        if (page.Readable && forData && !readsWatched)
         {
-            _huge.Add(linear);
+            entry->Read = tag;
         }
-        else if (page.Large)
+        if (page.Writable && page.Dirty && forData && !writesWatched && !_processor.Blocks.HasCode(page.Physical))
         {
-            _large.Add(linear);
+            entry->Write = tag;
+            _processor.Blocks.NoteWritable(page.Physical, tag);
         }
-        TlbEntry* entry = tlb.Claim(linear, page.Global);
-        entry->Addend = (ulong)host - linear;
-        (bool readsWatched, bool writesWatched) = _processor.Debugging.HasData ? _processor.Debugging.WatchedOn(linear) : default;
-        if (page.Readable && !readsWatched)
+        if (page.Executable && forCode)
         {
-            entry->Read = linear;
-        }
-        if (page.Writable && page.Dirty && !writesWatched && !_processor.Blocks.HasCode(page.Physical))
-        {
-            entry->Write = linear;
-            _processor.Blocks.NoteWritable(page.Physical, linear);
-        }
-        if (page.Executable)
-        {
-            entry->Execute = linear;
+            entry->Execute = tag;
             if (_checksAlignment)
             {
-                TlbEntry* code = _aligned.Claim(linear, page.Global);
+                TlbEntry* code = _aligned.Claim(tag, false, false);
                 code->Addend = entry->Addend;
-                code->Execute = linear;
+                code->Execute = tag;
             }
         }
     }
@@ -413,19 +459,15 @@ internal sealed unsafe class Mmu : IDisposable
             size -= part;
         }
     }
+}
 
-    /// <summary>A set of aligned regions of linear addresses, as a hash: what was added is found, and now and then what was not.</summary>
-    private sealed class RegionSet(int shift)
-    {
-        private readonly ulong[] _bits = new ulong[64];
-
-        public void Add(ulong linear) => _bits[Hash(linear) >> 6] |= 1UL << (Hash(linear) & 63);
-
-        public bool Contains(ulong linear) => (_bits[Hash(linear) >> 6] & (1UL << (Hash(linear) & 63))) != 0;
-
-        public void Clear() => Array.Clear(_bits);
-
-        /// <summary>12 bits, by Fibonacci hashing.</summary>
-        private int Hash(ulong linear) => (int)(((linear >> shift) * 0x9E37_79B9_7F4A_7C15) >> 52);
-    }
+/// <summary>What INVPCID forgets, by the value of its register operand (SDM 2 INVPCID).</summary>
+internal enum InvalidationScope
+{
+    /// <summary>One address in one context, unless it is global.</summary>
+    Address,
+    /// <summary>One context without global pages.</summary>
+    Context,
+    All,
+    AllButGlobal,
 }

@@ -1,3 +1,4 @@
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
 
@@ -17,10 +18,12 @@ internal struct Translation
     /// <summary>Part of a page of 2 MiB, 4 MiB or 1 GiB.</summary>
     public bool Large;
     public bool Huge;
+    /// <summary>A protection key other than 0 had a say.</summary>
+    public bool Keyed;
 }
 
-/// <summary>Walks the guest's page tables: 32-bit, PAE, 4-level. Sets accessed and dirty flags. SDM 3A 4.3 to 4.7.</summary>
-internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory)
+/// <summary>Walks the guest's page tables: 32-bit, PAE, 4-level and 5-level. Sets accessed and dirty flags. SDM 3A 4.3 to 4.8.</summary>
+internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuModel model)
 {
     public const int PhysicalBits = 40;
 
@@ -34,15 +37,28 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory)
     private const ulong NoExecute = 1UL << 63;
     private const ulong AddressMask = ((1UL << PhysicalBits) - 1) & ~0xFFFUL;
     private const ulong ReservedAddress = ((1UL << 52) - 1) & ~((1UL << PhysicalBits) - 1);
+    /// <summary>In the pointers to PAE's four directories: bits 1, 2, 5 to 8, and those beyond physical addresses.</summary>
+    private const ulong ReservedInPointer = 0x1E6 | ~((1UL << PhysicalBits) - 1);
+
+    /// <summary>Bits of the page-fault error code (SDM 3A 4.7). The lowest three are those of entries.</summary>
+    private const uint ReservedFault = 8;
+    private const uint FetchFault = 16;
+    private const uint KeyFault = 32;
 
     private readonly CpuState* _s = s;
+    private readonly bool _pages1G = model.Has(CpuFeature.Pages1G);
+    /// <summary>In a page of 4 MiB: bit 21, and without PSE-36 also those that would be its address bits 32 to 39.</summary>
+    private readonly ulong _reserved4M = model.Has(CpuFeature.Pse36) ? 1UL << 21 : 0x3F_E000;
 
-    /// <summary>The page-fault error code of the last walk that failed (SDM 3A 4.7).</summary>
+    /// <summary>The page-fault error code of the last walk that failed.</summary>
     public uint FaultCode { get; private set; }
+
+    private bool LongMode => (_s->Efer & ControlBits.LongModeActive) != 0;
 
     /// <param name="user">The access is made with user rights.</param>
     /// <param name="userPagesBarred">For supervisor accesses: SMAP forbids user pages.</param>
-    public bool Walk(ulong linear, AccessKind kind, bool user, bool userPagesBarred, out Translation page)
+    /// <param name="mark">Sets the leaf's accessed and dirty flags; false only asks.</param>
+    public bool Walk(ulong linear, AccessKind kind, bool user, bool userPagesBarred, bool mark, out Translation page)
     {
         page = default;
         if ((_s->Cr0 & ControlBits.Paging) == 0)
@@ -51,55 +67,51 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory)
             page.Readable = page.Writable = page.Executable = page.Dirty = true;
             return true;
         }
+        if (!TryStart(linear, out int level, out ulong table))
+        {
+            return Fail(kind, user, 0);
+        }
         ulong rights = Write | User;
         bool noExecute = false;
         bool nxe = (_s->Efer & ControlBits.NxEnable) != 0;
         bool wide = (_s->Cr4 & ControlBits.Pae) != 0;
-        bool longMode = (_s->Efer & ControlBits.LongModeActive) != 0;
-        int level = longMode ? 3 : wide ? 2 : 1;
-        ulong table = longMode ? _s->Cr3 & AddressMask : wide ? _s->Cr3 & 0xFFFF_FFE0 : _s->Cr3 & 0xFFFF_F000;
         while (true)
         {
             int shift = wide ? 12 + (9 * level) : 12 + (10 * level);
-            ulong address = wide
-                ? table + (((linear >> shift) & (level == 2 && !longMode ? 3u : 511u)) * 8)
-                : table + (((linear >> shift) & 1023) * 4);
+            ulong address = wide ? table + (((linear >> shift) & 511) * 8) : table + (((linear >> shift) & 1023) * 4);
             byte* slot = memory.Pointer(address, wide ? 8u : 4u);
             ulong entry = slot == null ? 0 : wide ? *(ulong*)slot : *(uint*)slot;
             if ((entry & Present) == 0)
             {
                 return Fail(kind, user, 0);
             }
-            bool pdpte = wide && !longMode && level == 2;
-            bool leaf = level == 0 || (!pdpte && (entry & PageSizeBit) != 0 && (wide ? level <= 2 : level == 1 && (_s->Cr4 & ControlBits.PageSizeExtensions) != 0));
-            // Bit 21 is the one that a 4 MiB page of 32-bit paging leaves unused.
-            if (wide ? !pdpte && Reserved(entry, level, leaf, nxe, longMode) : leaf && level == 1 && (entry & (1 << 21)) != 0)
+            bool leaf = level == 0
+                || ((entry & PageSizeBit) != 0 && (wide ? level <= 2 : (_s->Cr4 & ControlBits.PageSizeExtensions) != 0));
+            if (wide ? IsReserved(entry, level, leaf, nxe) : leaf && level == 1 && (entry & _reserved4M) != 0)
             {
-                return Fail(kind, user, 1 | 8);
+                return Fail(kind, user, (uint)Present | ReservedFault);
             }
-            if (!pdpte)
-            {
-                rights &= entry;
-                noExecute |= nxe && (entry & NoExecute) != 0;
-            }
+            rights &= entry;
+            noExecute |= nxe && (entry & NoExecute) != 0;
             if (!leaf)
             {
-                if (!pdpte && (entry & Accessed) == 0)
+                if ((entry & Accessed) == 0 && !TrySet(slot, wide, entry, Accessed))
                 {
-                    SetBits(slot, Accessed);
+                    return Walk(linear, kind, user, userPagesBarred, mark, out page);
                 }
                 table = wide ? entry & AddressMask : entry & 0xFFFF_F000;
                 level--;
                 continue;
             }
-            if (!Permit(kind, user, userPagesBarred, rights, noExecute, ref page))
+            uint keyRights = KeyRights(entry, (rights & User) != 0, out page.Keyed);
+            if (!Permit(kind, user, userPagesBarred, rights, noExecute, keyRights, ref page))
             {
-                return Fail(kind, user, 1);
+                return Fail(kind, user, (uint)Present | (DeniedByKey(kind, user, keyRights) ? KeyFault : 0));
             }
-            ulong wanted = Accessed | (kind == AccessKind.Write ? DirtyBit : 0);
-            if ((entry & wanted) != wanted)
+            ulong wanted = !mark ? 0 : Accessed | (kind == AccessKind.Write ? DirtyBit : 0);
+            if ((entry & wanted) != wanted && !TrySet(slot, wide, entry, wanted))
             {
-                SetBits(slot, wanted);
+                return Walk(linear, kind, user, userPagesBarred, mark, out page);
             }
             page.Dirty = ((entry | wanted) & DirtyBit) != 0;
             page.Global = (entry & GlobalBit) != 0 && (_s->Cr4 & ControlBits.PageGlobal) != 0;
@@ -113,22 +125,77 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory)
         }
     }
 
-    private static bool Reserved(ulong entry, int level, bool leaf, bool nxe, bool longMode)
+    /// <summary>Reads the pointers to PAE's four page directories, which the processor keeps until CR3 is loaded again (SDM 3A 4.4.1).
+    /// False: one has reserved bits set; what was kept stays.</summary>
+    public bool TryLoadPointers(ulong cr3)
     {
-        ulong reserved = ReservedAddress | (nxe ? 0UL : NoExecute) | (longMode ? 0UL : 0x7FF0_0000_0000_0000UL);
+        ulong* pointers = (ulong*)memory.Pointer(cr3 & 0xFFFF_FFE0, 32);
+        for (int i = 0; i < 4 && pointers != null; i++)
+        {
+            if ((pointers[i] & Present) != 0 && (pointers[i] & ReservedInPointer) != 0)
+            {
+                return false;
+            }
+        }
+        for (int i = 0; i < 4; i++)
+        {
+            _s->Pdpte[i] = pointers == null ? 0 : pointers[i];
+        }
+        return true;
+    }
+
+    /// <summary>Where the walk begins. False: PAE's pointer for the address is not present.</summary>
+    private bool TryStart(ulong linear, out int level, out ulong table)
+    {
+        level = 1;
+        if ((_s->Cr4 & ControlBits.Pae) == 0)
+        {
+            table = _s->Cr3 & 0xFFFF_F000;
+            return true;
+        }
+        if (LongMode)
+        {
+            level = (_s->Cr4 & ControlBits.La57) != 0 ? 4 : 3;
+            table = _s->Cr3 & AddressMask;
+            return true;
+        }
+        ulong pointer = _s->Pdpte[(linear >> 30) & 3];
+        table = pointer & AddressMask;
+        return (pointer & Present) != 0;
+    }
+
+    private bool IsReserved(ulong entry, int level, bool leaf, bool nxe)
+    {
+        ulong reserved = ReservedAddress | (nxe ? 0UL : NoExecute) | (LongMode ? 0UL : 0x7FF0_0000_0000_0000UL);
+        if (level > 2 || (level == 2 && !_pages1G))
+        {
+            reserved |= PageSizeBit;
+        }
         if (leaf && level > 0)
         {
             // Between the PAT bit (12) and the page frame.
             reserved |= ((1UL << (12 + (9 * level))) - 1) & ~0x1FFFUL;
         }
-        else if (level == 3)
-        {
-            reserved |= PageSizeBit;
-        }
         return (entry & reserved) != 0;
     }
 
-    private bool Permit(AccessKind kind, bool user, bool userPagesBarred, ulong rights, bool noExecute, ref Translation page)
+    /// <summary>What the page's protection key denies: bit 0 access, bit 1 writing (SDM 3A 4.6.2).</summary>
+    private uint KeyRights(ulong leaf, bool userPage, out bool keyed)
+    {
+        int key = (int)(leaf >> 59) & 15;
+        bool inForce = LongMode && (_s->Cr4 & (userPage ? ControlBits.ProtectionKeys : ControlBits.SupervisorKeys)) != 0;
+        keyed = inForce && key != 0;
+        return inForce ? ((userPage ? _s->Pkru : _s->Pkrs) >> (2 * key)) & 3 : 0;
+    }
+
+    private bool DeniedByKey(AccessKind kind, bool user, uint keyRights) => kind switch
+    {
+        AccessKind.Read => (keyRights & 1) != 0,
+        AccessKind.Write => (keyRights & 1) != 0 || ((keyRights & 2) != 0 && (user || (_s->Cr0 & ControlBits.WriteProtect) != 0)),
+        _ => false,
+    };
+
+    private bool Permit(AccessKind kind, bool user, bool userPagesBarred, ulong rights, bool noExecute, uint keyRights, ref Translation page)
     {
         bool userPage = (rights & User) != 0;
         bool writable = (rights & Write) != 0;
@@ -145,6 +212,8 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory)
             page.Writable = !barred && (writable || (_s->Cr0 & ControlBits.WriteProtect) == 0);
             page.Executable = !noExecute && !(userPage && (_s->Cr4 & ControlBits.Smep) != 0);
         }
+        page.Readable &= !DeniedByKey(AccessKind.Read, user, keyRights);
+        page.Writable &= !DeniedByKey(AccessKind.Write, user, keyRights);
         return kind switch
         {
             AccessKind.Read => page.Readable,
@@ -156,10 +225,13 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory)
     private bool Fail(AccessKind kind, bool user, uint code)
     {
         bool fetchKnown = (_s->Efer & ControlBits.NxEnable) != 0 && (_s->Cr4 & ControlBits.Pae) != 0 || (_s->Cr4 & ControlBits.Smep) != 0;
-        FaultCode = code | (kind == AccessKind.Write ? 2u : 0) | (user ? 4u : 0) | (kind == AccessKind.Execute && fetchKnown ? 16u : 0);
+        FaultCode = code | (kind == AccessKind.Write ? (uint)Write : 0) | (user ? (uint)User : 0)
+            | (kind == AccessKind.Execute && fetchKnown ? FetchFault : 0);
         return false;
     }
 
-    /// <summary>All flags that a walk sets are in the entry's low four bytes.</summary>
-    private static void SetBits(byte* slot, ulong bits) => Interlocked.Or(ref *(uint*)slot, (uint)bits);
+    /// <summary>Sets flags in an entry if it is still what was read: another processor may be taking it away.</summary>
+    private static bool TrySet(byte* slot, bool wide, ulong entry, ulong bits) => wide
+        ? Interlocked.CompareExchange(ref *(ulong*)slot, entry | bits, entry) == entry
+        : Interlocked.CompareExchange(ref *(uint*)slot, (uint)(entry | bits), (uint)entry) == (uint)entry;
 }

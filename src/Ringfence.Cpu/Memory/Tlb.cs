@@ -4,17 +4,24 @@ namespace Ringfence.Cpu.Memory;
 
 /// <summary>
 /// The direct-mapped table of <see cref="TlbEntry"/> for one privilege. What was filled is kept in two lists, so that a flush costs as much as
-/// the fills since the last one: a change of address space leaves global entries alone.
+/// the fills since the last one: a change of address space leaves global entries alone. A third list has the entries whose rights
+/// come from a protection key other than 0.
 /// </summary>
 internal sealed unsafe class Tlb : IDisposable
 {
     public const int Entries = GuestAccess.TlbEntries;
     private const int ListLength = 2 * Entries;
 
-    private readonly int[] _local = new int[ListLength];
-    private readonly int[] _global = new int[ListLength];
+    /// <summary>An address's bits that tell pages apart, without those that masking gives to software.</summary>
+    private const ulong PageBits = 0x7FFF_FFFF_F000;
+
+    private readonly ushort[] _local = new ushort[ListLength];
+    private readonly ushort[] _global = new ushort[ListLength];
+    private readonly ushort[] _keyed = new ushort[ListLength];
+    private readonly ulong[] _isGlobal = new ulong[Entries / 64];
     private int _locals;
     private int _globals;
+    private int _keys;
 
     public Tlb()
     {
@@ -33,24 +40,27 @@ internal sealed unsafe class Tlb : IDisposable
     public static ulong NoTag(int index) => ~((ulong)index << 12);
 
     /// <summary>The entry for a page, recorded for the next flush. The caller sets its tags.</summary>
-    public TlbEntry* Claim(ulong linear, bool global)
+    /// <param name="keyed">Its rights depend on a protection key that is not 0.</param>
+    public TlbEntry* Claim(ulong linear, bool global, bool keyed)
     {
-        int index = (int)(linear >> 12) & (Entries - 1);
+        int index = IndexOf(linear);
+        if (_locals == ListLength || _globals == ListLength || _keys == ListLength)
+        {
+            FlushAll();
+        }
         if (global)
         {
-            if (_globals == ListLength)
-            {
-                FlushAll();
-            }
-            _global[_globals++] = index;
+            _global[_globals++] = (ushort)index;
+            _isGlobal[index >> 6] |= 1UL << (index & 63);
         }
         else
         {
-            if (_locals == ListLength)
-            {
-                FlushAll();
-            }
-            _local[_locals++] = index;
+            _local[_locals++] = (ushort)index;
+            _isGlobal[index >> 6] &= ~(1UL << (index & 63));
+        }
+        if (keyed)
+        {
+            _keyed[_keys++] = (ushort)index;
         }
         Clear(index);
         return Table + index;
@@ -73,19 +83,41 @@ internal sealed unsafe class Tlb : IDisposable
             Clear(_global[i]);
         }
         _globals = 0;
+        _keys = 0;
     }
 
-    public void FlushPage(ulong linear) => Clear((int)(linear >> 12) & (Entries - 1));
+    /// <summary>Forgets what a change of the rights of protection keys 1 to 15 may concern.</summary>
+    public void FlushKeyed()
+    {
+        for (int i = 0; i < _keys; i++)
+        {
+            Clear(_keyed[i]);
+        }
+        _keys = 0;
+    }
+
+    public void FlushPage(ulong linear) => Clear(IndexOf(linear));
+
+    public void FlushGlobalPage(ulong linear)
+    {
+        int index = IndexOf(linear);
+        if ((_isGlobal[index >> 6] & (1UL << (index & 63))) != 0)
+        {
+            Clear(index);
+        }
+    }
 
     /// <summary>Forgets every translation inside an aligned range of linear addresses.</summary>
     public void FlushRange(ulong linear, ulong mask)
     {
-        for (int i = 0; i < Entries; i++)
+        mask &= PageBits;
+        for (int i = 0; i < Used; i++)
         {
-            TlbEntry* entry = Table + i;
-            if ((entry->Read & mask) == (linear & mask) || (entry->Write & mask) == (linear & mask) || (entry->Execute & mask) == (linear & mask))
+            int index = UsedIndex(i);
+            TlbEntry* entry = Table + index;
+            if (((entry->Read ^ linear) & mask) == 0 || ((entry->Write ^ linear) & mask) == 0 || ((entry->Execute ^ linear) & mask) == 0)
             {
-                Clear(i);
+                Clear(index);
             }
         }
     }
@@ -93,15 +125,30 @@ internal sealed unsafe class Tlb : IDisposable
     /// <summary>Takes the right to write straight to a host page from the entry of a linear address, or from every entry that has it.</summary>
     public void ProtectPage(byte* hostPage, ulong? linear)
     {
-        int first = linear is { } known ? (int)(known >> 12) & (Entries - 1) : 0;
-        int last = linear is null ? Entries - 1 : first;
-        for (int i = first; i <= last; i++)
+        if (linear is { } known)
         {
-            TlbEntry* entry = Table + i;
-            if (entry->Write != NoTag(i) && entry->Write + entry->Addend == (ulong)hostPage)
-            {
-                entry->Write = NoTag(i);
-            }
+            Protect(IndexOf(known), hostPage);
+            return;
+        }
+        for (int i = 0; i < Used; i++)
+        {
+            Protect(UsedIndex(i), hostPage);
+        }
+    }
+
+    /// <summary>How many entries there are to look through for those in use: what was filled, or all if that is less.</summary>
+    private int Used => Math.Min(_locals + _globals, Entries);
+
+    private int UsedIndex(int i) => _locals + _globals >= Entries ? i : i < _locals ? _local[i] : _global[i - _locals];
+
+    private static int IndexOf(ulong linear) => (int)(linear >> 12) & (Entries - 1);
+
+    private void Protect(int index, byte* hostPage)
+    {
+        TlbEntry* entry = Table + index;
+        if (entry->Write != NoTag(index) && entry->Write + entry->Addend == (ulong)hostPage)
+        {
+            entry->Write = NoTag(index);
         }
     }
 

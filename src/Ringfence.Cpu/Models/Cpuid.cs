@@ -26,6 +26,9 @@ internal static class Cpuid
             case 1:
                 uint osxsave = (context.Cr4 & State.ControlBits.OsXsave) != 0 ? 1u << 27 : 0;
                 return (model.Signature, (context.ApicId << 24) | (1 << 16) | (8 << 8), Bits(model, 1, 0, Ecx) | osxsave, Bits(model, 1, 0, Edx));
+            case 7 when subleaf == 0:
+                uint ospke = (context.Cr4 & State.ControlBits.ProtectionKeys) != 0 ? 1u << 4 : 0;
+                return (Bits(model, 7, 1, Eax) != 0 ? 1u : 0, Bits(model, 7, 0, Ebx), Bits(model, 7, 0, Ecx) | ospke, Bits(model, 7, 0, Edx));
             case 0x4000_0000:
                 return (HighestHypervisor, Ascii("RingfenceVMM", 0), Ascii("RingfenceVMM", 4), Ascii("RingfenceVMM", 8));
             case 0x4000_0010:
@@ -47,7 +50,7 @@ internal static class Cpuid
                 // L2: 512 KiB.
                 return (0, 0x4200_4200, 0x0200_6140, 0);
             case 0x8000_0008:
-                return (Memory.PageWalker.PhysicalBits | (48 << 8), Bits(model, leaf, 0, Ebx), 0, 0);
+                return (Memory.PageWalker.PhysicalBits | ((uint)Memory.LinearAddress.Width(model) << 8), Bits(model, leaf, 0, Ebx), 0, 0);
             default:
                 subleaf = leaf is 4 or 7 or 0xB or 0xD or 0x8000_001D ? subleaf : 0;
                 return (Bits(model, leaf, subleaf, Eax), Bits(model, leaf, subleaf, Ebx), Bits(model, leaf, subleaf, Ecx), Bits(model, leaf, subleaf, Edx));

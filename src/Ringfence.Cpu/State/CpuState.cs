@@ -71,6 +71,8 @@ public unsafe struct CpuState
     public ulong Xcr0;
     /// <summary>Likewise the supervisor's components: IA32_XSS.</summary>
     public ulong Xss;
+    /// <summary>The pointers to PAE's four page directories, as they were when CR3 was loaded (SDM 3A 4.4.1).</summary>
+    public fixed ulong Pdpte[4];
     public fixed ulong Dr[8];
     public ulong KernelGsBase;
     public ulong Star;

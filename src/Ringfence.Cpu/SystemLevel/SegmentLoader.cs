@@ -1,4 +1,5 @@
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 
 namespace Ringfence.Cpu.SystemLevel;
@@ -104,6 +105,10 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         {
             return Fault(Vectors.SegmentNotPresent, selector);
         }
+        if (LongMode && !LinearAddress.IsCanonicalForRegisters(processor.Model, descriptor.Base64))
+        {
+            return Fault(Vectors.GeneralProtection, selector);
+        }
         _s->Ldtr = descriptor.ToSegment(selector, LongMode);
         return true;
     }
@@ -125,6 +130,10 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         if (!descriptor.Present)
         {
             return Fault(Vectors.SegmentNotPresent, selector);
+        }
+        if (LongMode && !LinearAddress.IsCanonicalForRegisters(processor.Model, descriptor.Base64))
+        {
+            return Fault(Vectors.GeneralProtection, selector);
         }
         if (!processor.Mmu.WriteSystem(address + 5, (byte)(descriptor.Attributes | TypeBusy)))
         {
@@ -317,7 +326,7 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         {
             return Fault(Vectors.SegmentNotPresent, selector & ~3u);
         }
-        if (code64 ? (long)(offset << 16) >> 16 != (long)offset : (uint)offset > descriptor.Limit)
+        if (code64 ? !LinearAddress.IsCanonical(_s, offset) : (uint)offset > descriptor.Limit)
         {
             return Fault(Vectors.GeneralProtection, 0);
         }

@@ -52,7 +52,7 @@ internal unsafe ref struct StackWriter
             return _processor.Segments.Fault(Vectors.StackFault, _current || _mask == ulong.MaxValue ? 0 : _segment.Selector);
         }
         bool done;
-        if (_current && _user)
+        if (!IsImplicit)
         {
             *(ulong*)s->Scratch = value;
             done = _processor.Mmu.Access(linear, _size, AccessKind.Write, AccessKind.Write, s->Scratch);
@@ -73,11 +73,16 @@ internal unsafe ref struct StackWriter
         return done;
     }
 
+    /// <summary>Pushes of user code on the stack of a more privileged level: with supervisor rights, and not subject to what RFLAGS.AC and
+    /// masking grant to the code's own accesses.</summary>
+    private readonly bool IsImplicit => _processor.State->Cpl == 3 && !_user;
+
     private readonly bool IsInside(ulong pointer)
     {
         if (_mask == ulong.MaxValue)
         {
-            return (long)(pointer << 16) >> 16 == (long)pointer;
+            CpuState* s = _processor.State;
+            return LinearAddress.IsCanonical(s, IsImplicit ? pointer : LinearAddress.Unmask(s, pointer));
         }
         fixed (SegmentRegister* segment = &_segment)
         {
@@ -114,7 +119,7 @@ internal unsafe ref struct StackReader
         ulong pointer = (s->Gpr[4] + _offset) & _mask;
         ulong linear = _mask == ulong.MaxValue ? pointer : (uint)(s->Ss.Base + pointer);
         bool inside = _mask == ulong.MaxValue
-            ? (long)(linear << 16) >> 16 == (long)linear : SegmentGuard.Permits(s, &s->Ss, pointer, (ulong)_size, false);
+            ? LinearAddress.IsCanonical(s, LinearAddress.Unmask(s, linear)) : SegmentGuard.Permits(s, &s->Ss, pointer, (ulong)_size, false);
         if (!inside)
         {
             value = 0;

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 
 namespace Ringfence.Cpu.SystemLevel;
@@ -42,6 +43,6 @@ internal static unsafe class StackReferences
             _ => 0,
         };
         ulong last = address + (ulong)Math.Max(instruction.MemorySize.GetSize(), 1) - 1;
-        return (long)(address << 16) >> 16 == (long)address && (long)(last << 16) >> 16 == (long)last;
+        return LinearAddress.IsCanonical(s, LinearAddress.Unmask(s, address)) && LinearAddress.IsCanonical(s, LinearAddress.Unmask(s, last));
     }
 }

@@ -1,31 +1,26 @@
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.X87;
 
 namespace Ringfence.Cpu.SystemLevel;
 
-/// <summary>Control registers and model-specific registers. False: #GP(0) is recorded, nothing changed.</summary>
-internal sealed unsafe partial class SystemRegisters(Processor processor)
+/// <summary>Control registers. False: #GP(0) is recorded, nothing changed.</summary>
+internal sealed unsafe class SystemRegisters(Processor processor)
 {
-    private const ulong EferImplemented = ControlBits.SyscallEnable | ControlBits.LongModeEnable | ControlBits.NxEnable;
+    /// <summary>What translations depend on.</summary>
+    private const ulong Cr4Paging = ControlBits.PageSizeExtensions | ControlBits.Pae | ControlBits.PageGlobal | ControlBits.La57 | ControlBits.Smep
+        | ControlBits.Smap | ControlBits.ProtectionKeys | ControlBits.SupervisorKeys | ControlBits.LamSupervisor;
+    /// <summary>What makes the processor read PAE's directory pointers again when it changes (SDM 3A 4.4.1).</summary>
+    private const ulong Cr4ReloadsPointers = ControlBits.PageSizeExtensions | ControlBits.Pae | ControlBits.PageGlobal | ControlBits.Smep;
 
     private readonly CpuState* _s = processor.State;
-    private readonly Dictionary<uint, ulong> _plain = [];
     /// <summary>The bits of CR4 that may be set: those whose feature the model has (SDM 3A 2.5).</summary>
     private readonly ulong _cr4Allowed = Cr4Allowed(processor.Model);
 
-    /// <summary>MSRs that hold what is written and do nothing else: MTRRs, and AMD's and Intel's configuration that systems read and write blindly.</summary>
-    private static bool IsPlain(uint msr) => msr is (>= 0x200 and <= 0x20F) or 0x250 or 0x258 or 0x259 or (>= 0x268 and <= 0x26F) or 0x2FF
-        or 0x1D9 or 0x8B or 0x17A or 0x17B or 0xC001_0015 or 0xC001_001F or 0xC001_0010 or 0xC001_0055 or 0xC001_1029 or 0xC001_1023;
-
     public void Reset()
     {
-        _plain.Clear();
-        _s->TscOffset = 0;
-        _s->Pat = 0x0007_0406_0007_0406;
-        _s->Star = _s->LStar = _s->CStar = _s->SFMask = _s->KernelGsBase = _s->TscAux = 0;
-        _s->SysenterCs = _s->SysenterEip = _s->SysenterEsp = 0;
         _s->Pkru = _s->Pkrs = 0;
         X87Unit.Initialize(&_s->X87);
         _s->Mxcsr = 0x1F80;
@@ -33,9 +28,6 @@ internal sealed unsafe partial class SystemRegisters(Processor processor)
         _s->Xss = 0;
         Init();
     }
-
-    /// <summary>As firmware leaves the memory types: MTRRs on, write-back by default (SDM 3A 12.11.2.1).</summary>
-    public void SetFirmwareMemoryTypes() => _plain[0x2FF] = 0x806;
 
     public void Init()
     {
@@ -76,23 +68,30 @@ internal sealed unsafe partial class SystemRegisters(Processor processor)
         }
         value &= ControlBits.Cr0Defined;
         ulong changed = value ^ _s->Cr0;
-        if ((changed & ControlBits.Paging) != 0 && (value & ControlBits.Paging) != 0 && (_s->Efer & ControlBits.LongModeEnable) != 0)
+        ulong efer = _s->Efer;
+        if ((changed & ControlBits.Paging) != 0 && (value & ControlBits.Paging) != 0 && (efer & ControlBits.LongModeEnable) != 0)
         {
             if ((_s->Cr4 & ControlBits.Pae) == 0 || _s->Cs.Is(SegmentAttributes.Long))
             {
                 return Refuse();
             }
-            _s->Efer |= ControlBits.LongModeActive;
+            efer |= ControlBits.LongModeActive;
         }
         else if ((changed & ControlBits.Paging) != 0 && (value & ControlBits.Paging) == 0)
         {
-            if ((_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64)
+            if ((_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 || (_s->Cr4 & ControlBits.Pcid) != 0)
             {
                 return Refuse();
             }
-            _s->Efer &= ~ControlBits.LongModeActive;
+            efer &= ~ControlBits.LongModeActive;
+        }
+        if ((changed & (ControlBits.Paging | ControlBits.CacheDisable | ControlBits.NotWriteThrough)) != 0
+            && !LoadPointers(value, _s->Cr3, _s->Cr4, efer))
+        {
+            return false;
         }
         _s->Cr0 = value;
+        _s->Efer = efer;
         if ((changed & (ControlBits.Paging | ControlBits.ProtectedMode | ControlBits.WriteProtect)) != 0)
         {
             processor.Mmu.FlushAll();
@@ -101,26 +100,47 @@ internal sealed unsafe partial class SystemRegisters(Processor processor)
         return true;
     }
 
+    /// <summary>MOV to CR3 (SDM 2 MOV; SDM 3A 4.5, 4.10.4.1).</summary>
     public bool WriteCr3(ulong value)
     {
-        if ((value >> Memory.PageWalker.PhysicalBits) != 0)
+        bool pcids = (_s->Cr4 & ControlBits.Pcid) != 0;
+        bool keep = pcids && (value & ControlBits.KeepTranslations) != 0;
+        value &= ~(pcids ? ControlBits.KeepTranslations : 0);
+        ulong masking = processor.Model.Has(CpuFeature.LinearAddressMasking) ? ControlBits.LamUser : 0;
+        if (((value & ~masking) >> PageWalker.PhysicalBits) != 0)
         {
             return Refuse();
         }
+        if (!LoadPointers(_s->Cr0, value, _s->Cr4, _s->Efer))
+        {
+            return false;
+        }
         _s->Cr3 = value;
-        processor.Mmu.FlushLocal();
+        processor.Mmu.EnterContext(keep);
         return true;
     }
 
+    /// <summary>MOV to CR4 (SDM 3A 2.5, 4.10.1).</summary>
     public bool WriteCr4(ulong value)
     {
-        if ((value & ~_cr4Allowed) != 0 || ((value & ControlBits.Pae) == 0 && (_s->Efer & ControlBits.LongModeActive) != 0))
+        ulong changed = value ^ _s->Cr4;
+        bool longMode = (_s->Efer & ControlBits.LongModeActive) != 0;
+        if ((value & ~_cr4Allowed) != 0
+            || (longMode && ((value & ControlBits.Pae) == 0 || (changed & ControlBits.La57) != 0))
+            || ((changed & value & ControlBits.Pcid) != 0 && (!longMode || (_s->Cr3 & ControlBits.PcidMask) != 0)))
         {
             return Refuse();
         }
-        ulong changed = value ^ _s->Cr4;
+        if ((changed & Cr4ReloadsPointers) != 0 && !LoadPointers(_s->Cr0, _s->Cr3, value, _s->Efer))
+        {
+            return false;
+        }
         _s->Cr4 = value;
-        if ((changed & (ControlBits.PageSizeExtensions | ControlBits.Pae | ControlBits.PageGlobal | ControlBits.Smep | ControlBits.Smap)) != 0)
+        if ((changed & ControlBits.Pcid) != 0)
+        {
+            processor.Mmu.ReenterContext();
+        }
+        else if ((changed & Cr4Paging) != 0)
         {
             processor.Mmu.FlushAll();
         }
@@ -132,72 +152,22 @@ internal sealed unsafe partial class SystemRegisters(Processor processor)
         return true;
     }
 
-    public bool ReadMsr(uint msr, out ulong value)
+    /// <summary>WRPKRU and XRSTOR: the rights of protection keys for user pages.</summary>
+    public void WritePkru(uint value)
     {
-        switch (msr)
-        {
-            case 0x10: value = processor.TimeStamp; return true;
-            case 0x1B: value = processor.Apic.Base; return true;
-            case 0x3B: value = _s->TscOffset; return true;
-            // MTRR capabilities: 8 variable ranges, fixed ranges, write-combining.
-            case 0xFE: value = 0x508; return true;
-            case 0x174: value = _s->SysenterCs; return true;
-            case 0x175: value = _s->SysenterEsp; return true;
-            case 0x176: value = _s->SysenterEip; return true;
-            // No machine-check banks.
-            case 0x179: value = 0; return true;
-            case 0x277: value = _s->Pat; return true;
-            case 0x6E0: value = processor.Apic.TscDeadline; return true;
-            case 0xC000_0080: value = _s->Efer; return true;
-            case 0xC000_0081: value = _s->Star; return true;
-            case 0xC000_0082: value = _s->LStar; return true;
-            case 0xC000_0083: value = _s->CStar; return true;
-            case 0xC000_0084: value = _s->SFMask; return true;
-            case 0xC000_0100: value = _s->Fs.Base; return true;
-            case 0xC000_0101: value = _s->Gs.Base; return true;
-            case 0xC000_0102: value = _s->KernelGsBase; return true;
-            case 0xC000_0103: value = _s->TscAux; return true;
-        }
-        value = 0;
-        return IsPlain(msr) ? _plain.TryGetValue(msr, out value) || true : Refuse();
+        uint changed = value ^ _s->Pkru;
+        _s->Pkru = value;
+        NoteKeys(changed, ControlBits.ProtectionKeys);
     }
 
-    public bool WriteMsr(uint msr, ulong value)
+    /// <summary>Makes anew what is derived from control registers that were set from outside.</summary>
+    public void StateLoaded()
     {
-        switch (msr)
+        processor.Mmu.ReenterContext();
+        if (UsesPointers(_s->Cr0, _s->Cr4, _s->Efer))
         {
-            case 0x10:
-                _s->TscOffset += value - processor.TimeStamp;
-                return true;
-            case 0x3B:
-                _s->TscOffset = value;
-                return true;
-            case 0x1B:
-                processor.Apic.Base = value;
-                processor.Mmu.FlushAll();
-                return true;
-            case 0x174: _s->SysenterCs = (uint)value; return true;
-            case 0x175: return SetCanonical(ref _s->SysenterEsp, value);
-            case 0x176: return SetCanonical(ref _s->SysenterEip, value);
-            case 0x179: return true;
-            case 0x277: return WritePat(value);
-            case 0x6E0: processor.Apic.TscDeadline = value; return true;
-            case 0xC000_0080: return WriteEfer(value);
-            case 0xC000_0081: _s->Star = value; return true;
-            case 0xC000_0082: return SetCanonical(ref _s->LStar, value);
-            case 0xC000_0083: return SetCanonical(ref _s->CStar, value);
-            case 0xC000_0084: _s->SFMask = (uint)value; return true;
-            case 0xC000_0100: return SetCanonical(ref _s->Fs.Base, value);
-            case 0xC000_0101: return SetCanonical(ref _s->Gs.Base, value);
-            case 0xC000_0102: return SetCanonical(ref _s->KernelGsBase, value);
-            case 0xC000_0103: _s->TscAux = (uint)value; return true;
+            processor.Mmu.TryLoadPointers(_s->Cr3);
         }
-        if (!IsPlain(msr))
-        {
-            return Refuse();
-        }
-        _plain[msr] = value;
-        return true;
     }
 
     private static ulong Cr4Allowed(CpuModel model)
@@ -214,50 +184,48 @@ internal sealed unsafe partial class SystemRegisters(Processor processor)
         Allow(CpuFeature.Sse, ControlBits.OsXmmExceptions);
         Allow(CpuFeature.FsGsBase, ControlBits.FsGsBase);
         Allow(CpuFeature.Xsave, ControlBits.OsXsave);
+        Allow(CpuFeature.Umip, ControlBits.Umip);
+        Allow(CpuFeature.La57, ControlBits.La57);
+        Allow(CpuFeature.Pcid, ControlBits.Pcid);
+        Allow(CpuFeature.Smep, ControlBits.Smep);
+        Allow(CpuFeature.Smap, ControlBits.Smap);
+        Allow(CpuFeature.ProtectionKeys, ControlBits.ProtectionKeys);
+        Allow(CpuFeature.SupervisorKeys, ControlBits.SupervisorKeys);
+        Allow(CpuFeature.LinearAddressMasking, ControlBits.LamSupervisor);
         return allowed;
 
         void Allow(CpuFeature feature, ulong bits) => allowed |= model.Has(feature) ? bits : 0;
     }
 
-    private bool WritePat(ulong value)
+    /// <summary>IA32_PKRS.</summary>
+    public bool WritePkrs(ulong value)
     {
-        for (int i = 0; i < 64; i += 8)
-        {
-            if ((byte)(value >> i) is 2 or 3 or > 7)
-            {
-                return Refuse();
-            }
-        }
-        _s->Pat = value;
-        return true;
-    }
-
-    private bool WriteEfer(ulong value)
-    {
-        if ((value & ~(EferImplemented | ControlBits.LongModeActive)) != 0
-            || (((value ^ _s->Efer) & ControlBits.LongModeEnable) != 0 && (_s->Cr0 & ControlBits.Paging) != 0))
+        if ((value >> 32) != 0)
         {
             return Refuse();
         }
-        bool nxChanged = ((value ^ _s->Efer) & ControlBits.NxEnable) != 0;
-        _s->Efer = (value & EferImplemented) | (_s->Efer & ControlBits.LongModeActive);
-        if (nxChanged)
-        {
-            processor.Mmu.FlushAll();
-        }
-        processor.ModeChanged();
+        uint changed = (uint)value ^ _s->Pkrs;
+        _s->Pkrs = (uint)value;
+        NoteKeys(changed, ControlBits.SupervisorKeys);
         return true;
     }
 
-    private bool SetCanonical(ref ulong field, ulong value)
+    /// <param name="enable">The bit of CR4 that puts the register in force.</param>
+    private void NoteKeys(uint changed, ulong enable)
     {
-        if ((long)(value << 16) >> 16 != (long)value)
+        if (changed != 0 && (_s->Cr4 & enable) != 0)
         {
-            return Refuse();
+            processor.Mmu.KeysChanged((changed & 3) != 0);
         }
-        field = value;
-        return true;
     }
+
+    /// <summary>PAE paging outside long mode.</summary>
+    private static bool UsesPointers(ulong cr0, ulong cr4, ulong efer) =>
+        (cr0 & ControlBits.Paging) != 0 && (cr4 & ControlBits.Pae) != 0 && (efer & ControlBits.LongModeActive) == 0;
+
+    /// <summary>Reads PAE's directory pointers if that is the paging that will be in force. #GP if one has reserved bits (SDM 3A 4.4.1).</summary>
+    private bool LoadPointers(ulong cr0, ulong cr3, ulong cr4, ulong efer) =>
+        !UsesPointers(cr0, cr4, efer) || processor.Mmu.TryLoadPointers(cr3) || Refuse();
 
     private bool Refuse()
     {

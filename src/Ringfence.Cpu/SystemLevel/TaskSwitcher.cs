@@ -204,7 +204,7 @@ internal sealed unsafe class TaskSwitcher(Processor processor)
         return true;
     }
 
-    private bool CanWrite(ulong linear, int size) => processor.Mmu.ProbeSystemWrite(linear, size, false);
+    private bool CanWrite(ulong linear, int size) => processor.Mmu.ProbeSystemWrite(linear, size);
 
     private void MarkBusy(ulong descriptor, bool busy)
     {

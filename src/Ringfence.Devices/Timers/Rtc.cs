@@ -106,6 +106,18 @@ public sealed class Rtc : IPortDevice, IDisposable
         }
     }
 
+    /// <summary>The RESET pin (MC146818A): interrupts are off and forgotten; time, alarm and memory stay.</summary>
+    public void Reset()
+    {
+        lock (_lock)
+        {
+            _memory[RegisterB] &= unchecked((byte)~(Periodic | Alarm | UpdateEnded));
+            _memory[RegisterC] = 0;
+            _index = 0;
+            Update();
+        }
+    }
+
     public uint ReadPort(ushort offset, int size)
     {
         uint value = 0;

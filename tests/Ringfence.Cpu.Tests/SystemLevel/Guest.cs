@@ -104,6 +104,8 @@ internal sealed unsafe class Guest : IDisposable
         size = size == 0 ? FrameEntry : size;
         ulong pointer = State->Ss.Is(SegmentAttributes.Big) || FrameEntry == 8 ? State->Gpr[4] : (ushort)State->Gpr[4];
         ulong at = (FrameEntry == 8 ? 0 : State->Ss.Base) + pointer + (ulong)(index * size);
+        // Memory is mapped to itself, and by some tests to the upper half as well.
+        at = (uint)at;
         return size switch
         {
             2 => Read<ushort>(at),

@@ -181,7 +181,7 @@ internal static unsafe class ControlFlow
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool CheckTarget(CpuState* s, ulong target)
     {
-        if ((long)(target << 16) >> 16 == (long)target)
+        if (LinearAddress.IsCanonical(s, target))
         {
             return true;
         }

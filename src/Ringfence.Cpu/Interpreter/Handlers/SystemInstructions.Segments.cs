@@ -11,6 +11,10 @@ internal static unsafe partial class SystemInstructions
     public static Op* StoreSystemR<T>(CpuState* s, Op* o)
         where T : unmanaged
     {
+        if (IsBarredFromUsers(s))
+        {
+            return Exits.Fault(s, o, Vectors.GeneralProtection);
+        }
         Width.Set<T>(s, o->Destination, SystemWord(s, o));
         o++;
         return o->Handler(s, o);
@@ -18,6 +22,10 @@ internal static unsafe partial class SystemInstructions
 
     public static Op* StoreSystemM(CpuState* s, Op* o)
     {
+        if (IsBarredFromUsers(s))
+        {
+            return Exits.Fault(s, o, Vectors.GeneralProtection);
+        }
         if (!GuestAccess.Write(s, Wide.Linear(s, o), (ushort)SystemWord(s, o)))
         {
             return Exits.Abort(s, o);
@@ -46,9 +54,9 @@ internal static unsafe partial class SystemInstructions
             {
                 return Exits.Abort(s, o);
             }
-            if (!ControlFlow.CheckTarget(s, tableBase))
+            if (!LinearAddress.IsCanonicalForRegisters(Processor.Of(s).Model, tableBase))
             {
-                return Exits.Abort(s, o);
+                return Exits.Fault(s, o, Vectors.GeneralProtection);
             }
         }
         else
@@ -75,6 +83,10 @@ internal static unsafe partial class SystemInstructions
 
     public static Op* StoreTable(CpuState* s, Op* o)
     {
+        if (IsBarredFromUsers(s))
+        {
+            return Exits.Fault(s, o, Vectors.GeneralProtection);
+        }
         ulong linear = Wide.Linear(s, o);
         ulong tableBase = o->Extra == 0 ? s->GdtBase : s->IdtBase;
         ushort limit = (ushort)(o->Extra == 0 ? s->GdtLimit : s->IdtLimit);
@@ -265,6 +277,9 @@ internal static unsafe partial class SystemInstructions
         o++;
         return o->Handler(s, o);
     }
+
+    /// <summary>User-mode instruction prevention (SDM 3A 2.5): SGDT, SIDT, SLDT, SMSW and STR tell users nothing.</summary>
+    private static bool IsBarredFromUsers(CpuState* s) => s->Cpl != 0 && (s->Cr4 & ControlBits.Umip) != 0;
 
     private static ulong SystemWord(CpuState* s, Op* o) => o->Extra switch
     {

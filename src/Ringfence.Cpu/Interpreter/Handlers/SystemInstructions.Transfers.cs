@@ -149,7 +149,7 @@ internal static unsafe partial class SystemInstructions
         }
         bool to64 = o->Extra == 8;
         // AMD's go to a non-canonical address and fault there.
-        if (s->Cpl != 0 || (to64 && !processor.Model.IsAmd && !ControlFlow.CheckTarget(s, s->Gpr[1])))
+        if (s->Cpl != 0 || (to64 && !processor.Model.IsAmd && !LinearAddress.IsCanonical(s, s->Gpr[1])))
         {
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
@@ -206,7 +206,7 @@ internal static unsafe partial class SystemInstructions
         }
         bool to64 = o->Extra == 8;
         if ((s->Mode & CodeMode.Protected) == 0 || (s->SysenterCs & 0xFFFC) == 0 || s->Cpl != 0
-            || (to64 && !(ControlFlow.CheckTarget(s, s->Gpr[1]) && ControlFlow.CheckTarget(s, s->Gpr[2]))))
+            || (to64 && !(LinearAddress.IsCanonical(s, s->Gpr[1]) && LinearAddress.IsCanonical(s, s->Gpr[2]))))
         {
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
@@ -58,7 +57,7 @@ internal static unsafe partial class SystemInstructions
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
         Processor processor = Processor.Of(s);
-        if (!processor.Registers.ReadMsr((uint)s->Gpr[1], out ulong value))
+        if (!processor.Msrs.Read((uint)s->Gpr[1], out ulong value))
         {
             return Exits.Abort(s, o);
         }
@@ -81,7 +80,7 @@ internal static unsafe partial class SystemInstructions
         s->ExitIp = o->IpOffset;
         processor.Count(ExitKind.MsrWrite, (uint)s->Gpr[1], value);
         uint mode = s->Mode;
-        if (!processor.Registers.WriteMsr((uint)s->Gpr[1], value))
+        if (!processor.Msrs.Write((uint)s->Gpr[1], value))
         {
             return Exits.Abort(s, o);
         }
@@ -204,16 +203,6 @@ internal static unsafe partial class SystemInstructions
         // LMSW sets PE but cannot clear it.
         ulong cr0 = (s->Cr0 & ~0xEUL) | (value & 0xF);
         return Processor.Of(s).Registers.WriteCr0(cr0) ? Exits.After(s, o) : Exits.Abort(s, o);
-    }
-
-    public static Op* Invlpg(CpuState* s, Op* o)
-    {
-        if (s->Cpl != 0)
-        {
-            return Exits.Fault(s, o, Vectors.GeneralProtection);
-        }
-        Processor.Of(s).Mmu.FlushPage(Wide.Linear(s, o));
-        return Exits.After(s, o);
     }
 
     /// <summary>WBINVD, INVD: there is no cache to write back, only the right to ask.</summary>

@@ -2,8 +2,8 @@ using System.Globalization;
 
 namespace Ringfence.Cpu.SystemLevel;
 
-/// <summary>Model-specific registers as something to keep: snapshots and other engines ask for them by number.</summary>
-internal sealed unsafe partial class SystemRegisters
+/// <summary>As something to keep: snapshots and other engines ask for them by number.</summary>
+internal sealed unsafe partial class ModelSpecificRegisters
 {
     /// <summary>Those that hold something of their own. Not here: EFER, the bases of FS and GS, the local APIC's, counters, capabilities.</summary>
     private static readonly uint[] s_kept =
@@ -14,7 +14,7 @@ internal sealed unsafe partial class SystemRegisters
         SortedDictionary<uint, ulong> values = new(_plain);
         foreach (uint msr in s_kept)
         {
-            if (ReadMsr(msr, out ulong value))
+            if (Read(msr, out ulong value))
             {
                 values[msr] = value;
             }
@@ -31,7 +31,7 @@ internal sealed unsafe partial class SystemRegisters
     {
         foreach ((uint msr, ulong value) in values)
         {
-            if (!WriteMsr(msr, value))
+            if (!Write(msr, value))
             {
                 processor.ForgetFault();
                 throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"MSR {msr:x} cannot be {value:x} here"), nameof(values));
