@@ -121,11 +121,12 @@ internal sealed class MachineLife : IDisposable
     {
         if (_end.TrySetResult(end))
         {
+            // First, or one that is asked to come out could go in again.
+            _control.Release();
             foreach (IVcpu vcpu in _vm.Vcpus)
             {
                 vcpu.RequestExit();
             }
-            _control.Release();
         }
     }
 

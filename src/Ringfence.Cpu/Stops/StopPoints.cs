@@ -135,7 +135,17 @@ internal sealed unsafe class StopPoints(Processor processor)
     }
 
     /// <summary>The instruction faulted: it will be run again, if at all.</summary>
-    public void ForgetHit() => _hit = null;
+    public void ForgetHit()
+    {
+        if (_hit is not null)
+        {
+            _hit = null;
+            if (!_stepAsked)
+            {
+                Interlocked.And(ref _s->Attention, ~Attentions.Stop);
+            }
+        }
+    }
 
     public void BeginSingle() => Single = true;
 
