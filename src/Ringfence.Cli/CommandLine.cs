@@ -7,6 +7,7 @@ namespace Ringfence.Cli;
 internal sealed class CommandLine
 {
     private readonly Option<string?> _kernel = Text("--kernel", "F", "Linux bzImage, ELF (PVH or plain), multiboot image or flat real-mode image. Without it, a small guest of our own");
+    private readonly Option<string?> _bios = Text("--bios", "F", "BIOS image to start at the reset vector, in place of a kernel");
     private readonly Option<string[]> _initrd = new("--initrd")
     {
         HelpName = "F[,ARGS]",
@@ -37,7 +38,7 @@ internal sealed class CommandLine
         _run = run;
         _runCommand = new Command("run", "Run a guest until it ends")
         {
-            _kernel, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _timeout, _stats, _trace, _debugExit,
+            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _timeout, _stats, _trace, _debugExit,
             _testDevice, _noReboot, _gdb,
         };
         _root = new RootCommand("Ringfence runs x86 guests on a processor of its own.");
@@ -105,6 +106,7 @@ internal sealed class CommandLine
         return RunOptions.Create(new RawRunOptions
         {
             Kernel = result.GetValue(_kernel),
+            Bios = result.GetValue(_bios),
             Initrds = result.GetValue(_initrd) ?? [],
             Append = result.GetValue(_append),
             Memory = result.GetValue(_memory),

@@ -90,6 +90,7 @@ internal static class RunCommand
     private static MachineSpec Specify(RunOptions options, ISerialEndpoint serial, TextWriter? trace) => new()
     {
         Kernel = options.Kernel,
+        Bios = options.Bios,
         Initrds = [.. options.Initrds.Select(initrd => new InitrdSpec(initrd.Path, initrd.Arguments))],
         Append = options.Append,
         Memory = options.Memory,

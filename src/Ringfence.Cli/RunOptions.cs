@@ -23,6 +23,8 @@ internal sealed record RunOptions
 
     /// <summary>Null for the guest that ships in the program.</summary>
     public string? Kernel { get; init; }
+    /// <summary>In place of a kernel.</summary>
+    public string? Bios { get; init; }
     public IReadOnlyList<InitrdArgument> Initrds { get; init; } = [];
     public string Append { get; init; } = "";
     /// <summary>Bytes.</summary>
@@ -49,9 +51,14 @@ internal sealed record RunOptions
     {
         (SerialKind serial, string? serialFile) = ParseSerial(raw.Serial);
         (bool trace, string? traceFile) = ParseTrace(raw.Trace);
+        if (raw.Bios is not null && (raw.Kernel is not null || raw.Initrds.Count != 0 || raw.Append is not null))
+        {
+            throw new UsageException("--bios: a BIOS image starts alone, without --kernel, --initrd and --append");
+        }
         return new RunOptions
         {
             Kernel = raw.Kernel is null ? null : NotEmpty("--kernel", raw.Kernel),
+            Bios = raw.Bios is null ? null : NotEmpty("--bios", raw.Bios),
             Initrds = [.. raw.Initrds.Select(ParseInitrd)],
             Append = raw.Append ?? "",
             Memory = raw.Memory is null ? DefaultMemory : ParseMemory(raw.Memory),
@@ -142,6 +149,7 @@ internal sealed record RunOptions
 internal sealed record RawRunOptions
 {
     public string? Kernel { get; init; }
+    public string? Bios { get; init; }
     public IReadOnlyList<string> Initrds { get; init; } = [];
     public string? Append { get; init; }
     public string? Memory { get; init; }

@@ -192,9 +192,9 @@ public sealed unsafe partial class Processor : IDisposable
             uint shadow = s->InterruptShadow;
             s->InterruptShadow = InterruptShadow.None;
             Delivery.TrapPending = (s->SystemFlags & Flags.Trap) != 0;
-            // RF, and MOV SS before, let the next instruction's breakpoint pass.
-            bool passes = (s->SystemFlags & Flags.Resume) != 0 || shadow == InterruptShadow.MovSs;
-            bool step = Delivery.TrapPending || Debugging.Pending != 0 || (passes && ((s->SystemFlags & Flags.Resume) != 0 || Debugging.HasCode));
+            // RF, and on Intel's processors MOV SS before, let the next instruction's breakpoint pass (SDM 3A 6.8.3).
+            bool passes = (s->SystemFlags & Flags.Resume) != 0 || (shadow == InterruptShadow.MovSs && Debugging.HasCode && !Model.IsAmd);
+            bool step = Delivery.TrapPending || Debugging.Pending != 0 || passes;
             if ((s->Attention & (Attentions.Code | Attentions.Debug)) != 0)
             {
                 Interlocked.And(ref s->Attention, ~(Attentions.Code | Attentions.Debug));

@@ -19,6 +19,8 @@ public enum GuestKind
     Elf,
     Multiboot,
     BootSector,
+    /// <summary>Firmware that starts at the reset vector.</summary>
+    Bios,
 }
 
 /// <summary>A segment register with its hidden part; <paramref name="Attributes"/> as VMX access rights (SDM 3C 25.4.1).</summary>

@@ -4,7 +4,7 @@ using Ringfence.Host;
 
 namespace Ringfence.Firmware;
 
-/// <summary>Boots guests without firmware: puts the image, what it is told and the ACPI tables into memory.</summary>
+/// <summary>Boots guests without firmware, or a firmware: puts the image, what it is told and the ACPI tables into memory.</summary>
 public static class GuestLoader
 {
     /// <summary>
@@ -20,6 +20,10 @@ public static class GuestLoader
         ArgumentNullException.ThrowIfNull(request);
         ArgumentOutOfRangeException.ThrowIfLessThan(request.Vcpus, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(request.Vcpus, BoardLayout.MaximumVcpus);
+        if (request.IsBios)
+        {
+            return BiosLoader.Load(memory, request);
+        }
         IReadOnlyList<E820Entry> e820 = request.MemoryMap ?? MemoryMap.Build(memory);
         BootState state = LoadKernel(memory, request, e820);
         BiosDataArea.Store(memory);
@@ -60,7 +64,7 @@ public static class GuestLoader
         }
         if (BootSectorLoader.IsBiosRom(bytes))
         {
-            throw kernel.Error("looks like a BIOS ROM: firmware images are not supported yet");
+            throw kernel.Error("looks like a BIOS ROM, which --bios starts");
         }
         if (bytes.StartsWith([(byte)0x1F, (byte)0x8B]))
         {

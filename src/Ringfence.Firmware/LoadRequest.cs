@@ -12,6 +12,9 @@ public sealed record LoadRequest
 {
     public required GuestFile Kernel { get; init; }
 
+    /// <summary><see cref="Kernel"/> is a BIOS image, and all that there is to load.</summary>
+    public bool IsBios { get; init; }
+
     /// <summary>Linux sees the concatenation of all; multiboot and PVH guests see each.</summary>
     public IReadOnlyList<GuestModule> Modules { get; init; } = [];
 

@@ -27,6 +27,8 @@ public sealed unsafe class GuestMemory : IDisposable
 
     private readonly MemoryRegion[] _regions;
     private byte* _mapping;
+    private byte* _rom;
+    private ulong _romLength;
 
     /// <param name="size">Bytes of RAM: a multiple of 4096, from 1 MiB to 1 TiB.</param>
     /// <exception cref="ArgumentOutOfRangeException">The size is outside those bounds.</exception>
@@ -60,7 +62,26 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>The regions in ascending order of guest-physical address.</summary>
     public IReadOnlyList<MemoryRegion> Regions => _regions;
 
-    /// <summary>The host address of a guest-physical range, or null unless the whole range lies in one region.</summary>
+    /// <summary>Maps an image that ends at 4 GiB, in place of one mapped before. It is in no region; the guest can read it, not write.</summary>
+    /// <param name="image">Whole pages, less than what lies above <see cref="LowLimit"/>.</param>
+    /// <exception cref="InsufficientMemoryException">The host refuses the mapping.</exception>
+    public void MapRom(ReadOnlySpan<byte> image)
+    {
+        UnmapRom();
+        ulong length = (ulong)image.Length;
+        if (length == 0 || length % PageSize != 0 || length > HighBase - LowLimit)
+        {
+            throw new ArgumentOutOfRangeException(nameof(image), length, "a ROM must be a multiple of 4 KiB and fit between RAM and 4 GiB");
+        }
+        _rom = LibC.MapAnonymous(length);
+        _romLength = length;
+        image.CopyTo(new Span<byte>(_rom, image.Length));
+    }
+
+    /// <summary>Whether an address is that of the ROM, which holds what it holds whatever the guest writes.</summary>
+    public bool IsRom(ulong address) => address < HighBase && HighBase - address <= _romLength;
+
+    /// <summary>The host address of a guest-physical range, or null unless the whole range lies in one region or the ROM.</summary>
     public byte* Pointer(ulong address, ulong length = 1)
     {
         foreach (ref readonly MemoryRegion region in _regions.AsSpan())
@@ -71,7 +92,7 @@ public sealed unsafe class GuestMemory : IDisposable
                 return (byte*)region.HostAddress + offset;
             }
         }
-        return null;
+        return IsRom(address) && length <= HighBase - address ? _rom + (_romLength - (HighBase - address)) : null;
     }
 
     /// <summary>Copies guest memory out. False, with nothing copied, unless the whole range is RAM in one region.</summary>
@@ -124,8 +145,19 @@ public sealed unsafe class GuestMemory : IDisposable
         GC.SuppressFinalize(this);
     }
 
+    private void UnmapRom()
+    {
+        if (_rom != null)
+        {
+            LibC.Unmap(_rom, _romLength);
+            _rom = null;
+            _romLength = 0;
+        }
+    }
+
     private void Unmap()
     {
+        UnmapRom();
         if (_mapping != null)
         {
             LibC.Unmap(_mapping, Size);

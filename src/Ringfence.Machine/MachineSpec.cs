@@ -8,6 +8,9 @@ public sealed record MachineSpec
     /// <summary>Path of a kernel image; null for the guest that ships in the program.</summary>
     public string? Kernel { get; init; }
 
+    /// <summary>Path of a BIOS image to start at the reset vector, in place of a kernel.</summary>
+    public string? Bios { get; init; }
+
     /// <summary>Initial RAM disks, or multiboot modules.</summary>
     public IReadOnlyList<InitrdSpec> Initrds { get; init; } = [];
 

@@ -110,7 +110,8 @@ public sealed class VirtualMachine : IDisposable
 
     private static LoadRequest Request(MachineSpec spec) => new()
     {
-        Kernel = spec.Kernel is null ? EmbeddedGuest.CreateFile() : GuestFile.Open(spec.Kernel),
+        Kernel = (spec.Bios ?? spec.Kernel) is { } path ? GuestFile.Open(path) : EmbeddedGuest.CreateFile(),
+        IsBios = spec.Bios is not null,
         Modules = [.. spec.Initrds.Select(i => new GuestModule(GuestFile.Open(i.Path), i.Arguments))],
         CommandLine = spec.Append,
         Vcpus = spec.Cpus,

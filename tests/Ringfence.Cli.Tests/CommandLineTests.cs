@@ -49,6 +49,13 @@ public sealed class CommandLineTests
         Assert.Equal("127.0.0.1:1234", options.Gdb!.ToString());
     }
 
+    [Fact]
+    public void ABiosStandsInPlaceOfAKernel()
+    {
+        RunOptions options = Parse("run", "--bios", "b");
+        Assert.Equal(("b", null), (options.Bios, options.Kernel));
+    }
+
     [Theory]
     [InlineData("-v")]
     [InlineData("--stats-like quiet")]
@@ -70,6 +77,9 @@ public sealed class CommandLineTests
     [InlineData("--kernel: given 2 times", "run", "--kernel", "a", "--kernel", "b")]
     [InlineData("--kernel: the name of the file is empty", "run", "--kernel", "")]
     [InlineData("--initrd: the name of the file is empty", "run", "--initrd", ",args")]
+    [InlineData("--bios: the name of the file is empty", "run", "--bios", "")]
+    [InlineData("--bios: a BIOS image starts alone", "run", "--bios", "b", "--kernel", "k")]
+    [InlineData("--bios: a BIOS image starts alone", "run", "--bios", "b", "--append", "x")]
     [InlineData("--memory: '3X' is no size", "run", "--memory", "3X")]
     [InlineData("--memory: 0 cannot be", "run", "--memory", "0")]
     [InlineData("--memory: 2T cannot be", "run", "--memory", "2T")]
@@ -100,7 +110,7 @@ public sealed class CommandLineTests
         (int code, string output, string error) = Invoke("run", "--help");
         Assert.Equal(0, code);
         Assert.Equal("", error);
-        foreach (string option in (string[])["--kernel", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
+        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
         {
             Assert.Contains(option + " ", output, StringComparison.Ordinal);
         }

@@ -23,6 +23,26 @@ public class OtherImageTests
         Assert.Equal(639, memory.Read<ushort>(0x413));
     }
 
+    /// <summary>SDM 3A 10.1.4: the first instruction is 16 bytes below 4 GiB.</summary>
+    [Fact]
+    public void ABiosEndsAt4GiBAndAt1MiB()
+    {
+        using var memory = new GuestMemory(1 << 20);
+        byte[] rom = new byte[0x4_0000];
+        (rom[0], rom[0x2_0000], rom[^16]) = (1, 2, 0xEA);
+        BootState state = GuestLoader.Load(memory, new LoadRequest { Kernel = new GuestFile("bios", rom), IsBios = true });
+        Assert.Equal((GuestKind.Bios, BootMode.Real16, 0xFFF0UL), (state.Kind, state.Mode, state.Rip));
+        Assert.Equal(new BootSegment(0xF000, 0xFFFF_0000, 0xFFFF, 0x9B), state.Cs);
+        Assert.Equal((1, 0xEA), (memory.Read<byte>(0xFFFC_0000), memory.Read<byte>(0xFFFF_FFF0)));
+        Assert.Equal((2, 0xEA), (memory.Read<byte>(0xE_0000), memory.Read<byte>(0xF_FFF0)));
+        foreach (int size in (int[])[0, 0x8000, 0x1_8000, (16 << 20) + 0x1_0000])
+        {
+            GuestFile odd = new("bios", new byte[size]);
+            Assert.Contains("no BIOS image", Assert.Throws<GuestLoadException>(
+                () => GuestLoader.Load(memory, new LoadRequest { Kernel = odd, IsBios = true })).Message, StringComparison.Ordinal);
+        }
+    }
+
     [Fact]
     public void RefusesWhatIsNoKernel()
     {

@@ -181,6 +181,10 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
             case Mnemonic.Popcnt:
                 op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<CountOnes<MemoryValue>>(size) : Pick.Width<CountOnes<SecondRegister>>(size);
                 return true;
+            case Mnemonic.Crc32:
+                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<Crc32<MemoryValue>>(i.MemorySize.GetSize())
+                    : Pick.Width<Crc32<SecondRegister>>(i.Op1Register.GetSize());
+                return true;
             case Mnemonic.Bswap: op->Handler = Pick.Width<Swap>(size); return true;
             case Mnemonic.Shld: return BindDoubleShift<ToLeft>(in i, op, size);
             case Mnemonic.Shrd: return BindDoubleShift<ToRight>(in i, op, size);

@@ -284,7 +284,12 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private void Register(ulong physical, int bytes, ulong key, Op* ops, int count)
     {
-        CodePage page = _pages[_shared.PageIndex(physical)] ??= new CodePage();
+        if (_shared.PageIndex(physical) is not (>= 0 and int index))
+        {
+            // ROM never changes.
+            return;
+        }
+        CodePage page = _pages[index] ??= new CodePage();
         page.Granules |= Granules((int)(physical & 0xFFF), bytes);
         page.Blocks.Add((key, (nint)ops, count));
     }

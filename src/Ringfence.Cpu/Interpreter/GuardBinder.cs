@@ -135,6 +135,8 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         }
         OpAccess access = _info.GetInfo(in i, InstructionInfoOptions.NoMemoryUsage | InstructionInfoOptions.NoRegisterUsage).GetOpAccess(operand);
         bool write = access is OpAccess.Write or OpAccess.ReadWrite or OpAccess.CondWrite or OpAccess.ReadCondWrite;
+        // ARPL sees to it itself, when it has something to write.
+        write &= i.Mnemonic != Mnemonic.Arpl || i.MemorySegment == Register.CS;
         int size = i.MemorySize.GetSize();
         if (access is OpAccess.None or OpAccess.NoMemAccess || size == 0 || IsKnownGood(i.MemorySegment, write))
         {

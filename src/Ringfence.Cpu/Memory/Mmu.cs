@@ -133,7 +133,7 @@ internal sealed unsafe class Mmu : IDisposable
         ulong address = LinearAddress.Unmask(_s, linear);
         bool watched = _processor.Debugging.HasData;
         if ((linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !IsCanonical(address)
-            || !Translate(address, AccessKind.Write, linear, out ulong physical) || _processor.IsApicPage(physical)
+            || !Translate(address, AccessKind.Write, linear, out ulong physical) || _processor.IsApicPage(physical) || _memory.IsRom(physical)
             || (watched && !_processor.Debugging.MayAccess(linear, size, AccessKind.Read, AccessKind.Write)))
         {
             return null;
@@ -386,7 +386,7 @@ internal sealed unsafe class Mmu : IDisposable
         {
             entry->Read = tag;
         }
-        if (page.Writable && page.Dirty && forData && !writesWatched && !_processor.Blocks.HasCode(page.Physical))
+        if (page.Writable && page.Dirty && forData && !writesWatched && !_memory.IsRom(page.Physical) && !_processor.Blocks.HasCode(page.Physical))
         {
             entry->Write = tag;
             _processor.Blocks.NoteWritable(page.Physical, tag);
@@ -413,6 +413,10 @@ internal sealed unsafe class Mmu : IDisposable
         }
         else if (kind == AccessKind.Write)
         {
+            if (_memory.IsRom(physical))
+            {
+                return;
+            }
             Copy(host, data, size);
             if (_processor.Blocks.HasCode(physical))
             {

@@ -38,6 +38,16 @@ internal sealed unsafe class DebugUnit(Processor processor)
 
     public bool HasPorts => _ports != 0;
 
+    /// <summary>Puts what is pending into DR6, for the #DB that tells of it.</summary>
+    public void TakePending()
+    {
+        if (Pending != 0)
+        {
+            _s->Dr[6] = (_s->Dr[6] & ~DebugBits.Conditions) | Pending;
+            Pending = 0;
+        }
+    }
+
     /// <summary>To be called when DR0 to DR3, DR7 or CR4.DE have changed.</summary>
     public void Update()
     {

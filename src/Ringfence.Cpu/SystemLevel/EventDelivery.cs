@@ -83,15 +83,26 @@ internal sealed unsafe class EventDelivery(Processor processor)
     /// <summary>#DB after an instruction: it ran with TF set, met breakpoints, or switched to a task that asks for it.</summary>
     public void DeliverDebugTrap()
     {
-        ulong met = processor.Debugging.Pending | (TrapPending ? DebugBits.SingleStep : 0);
-        processor.Debugging.Pending = 0;
-        _s->Dr[6] = (_s->Dr[6] & ~DebugBits.Conditions) | met;
+        processor.Debugging.Pending |= TrapPending ? DebugBits.SingleStep : 0;
+        processor.Debugging.TakePending();
         DeliverOrFault((byte)Vectors.Debug, Source.External);
     }
 
     /// <summary>INT n, INT3, INTO: RIP is past the instruction. A fault on the way is recorded, with RIP put back by the caller.</summary>
     /// <param name="privileged">The gate's privilege level is not looked at: INT1.</param>
-    public bool TrySoftwareInterrupt(byte vector, bool privileged) => Deliver(vector, privileged ? Source.External : Source.Software, false, 0);
+    public bool TrySoftwareInterrupt(byte vector, bool privileged)
+    {
+        if (!Deliver(vector, privileged ? Source.External : Source.Software, false, 0))
+        {
+            return false;
+        }
+        if (privileged)
+        {
+            // INT1 is a debug exception: what was held back for one comes with it.
+            processor.Debugging.TakePending();
+        }
+        return true;
+    }
 
     private static bool HasErrorCode(Vectors vector) => vector is Vectors.DoubleFault or Vectors.InvalidTss or Vectors.SegmentNotPresent
         or Vectors.StackFault or Vectors.GeneralProtection or Vectors.PageFault or Vectors.AlignmentCheck;

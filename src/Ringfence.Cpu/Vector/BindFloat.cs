@@ -55,6 +55,8 @@ internal static unsafe partial class VectorBinder
         Mnemonic.Haddpd => site.Aligned<HorizontalArithmetic<FloatAdd, double>>(),
         Mnemonic.Hsubps => site.Aligned<HorizontalArithmetic<FloatSubtract, float>>(),
         Mnemonic.Hsubpd => site.Aligned<HorizontalArithmetic<FloatSubtract, double>>(),
+        Mnemonic.Dpps => site.Aligned<DotProduct<float>>(),
+        Mnemonic.Dppd => site.Aligned<DotProduct<double>>(),
         Mnemonic.Roundss => site.Any<RoundLanes<float, float>, float>(),
         Mnemonic.Roundsd => site.Any<RoundLanes<double, double>, double>(),
         Mnemonic.Roundps => site.Aligned<RoundLanes<float, Vector128<byte>>>(),

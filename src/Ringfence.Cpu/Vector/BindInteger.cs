@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using Iced.Intel;
 
 namespace Ringfence.Cpu.Vector;
@@ -59,6 +60,8 @@ internal static unsafe partial class VectorBinder
         Mnemonic.Pmaddwd => site.Integer<MultiplyAdd>(),
         Mnemonic.Pmaddubsw => site.Integer<MultiplyAddBytes>(),
         Mnemonic.Psadbw => site.Integer<SumAbsoluteDifferences>(),
+        Mnemonic.Mpsadbw => site.Immediate<SumsOfAbsoluteDifferences>(),
+        Mnemonic.Phminposuw => site.Aligned<Xmm<MinimumPosition>>(),
         Mnemonic.Pabsb => site.Integer<Absolute<sbyte>>(),
         Mnemonic.Pabsw => site.Integer<Absolute<short>>(),
         Mnemonic.Pabsd => site.Integer<Absolute<int>>(),
@@ -102,6 +105,7 @@ internal static unsafe partial class VectorBinder
         Mnemonic.Pshufhw => BindWordShuffle<ShuffleHighWords>(site),
         Mnemonic.Shufps => site.Immediate<ShuffleSingles>(),
         Mnemonic.Shufpd => site.Immediate<ShuffleDoubles>(),
+        Mnemonic.Insertps => site.IsLoad ? site.Any<InsertLoadedSingle, uint>() : site.Any<XmmImmediate<InsertSingle>, Vector128<byte>>(),
         Mnemonic.Pblendw => site.Immediate<Blend<ushort>>(),
         Mnemonic.Blendps => site.Immediate<Blend<uint>>(),
         Mnemonic.Blendpd => site.Immediate<Blend<ulong>>(),

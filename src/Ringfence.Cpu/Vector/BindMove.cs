@@ -36,6 +36,10 @@ internal static unsafe partial class VectorBinder
                 return site.Any<WriteScalarFromMmx, ulong>();
             case Mnemonic.Movdq2q:
                 return site.Any<WriteMmx<ulong>, ulong>();
+            case Mnemonic.Movntss:
+                return site.Store<uint>();
+            case Mnemonic.Movntsd:
+                return site.Store<ulong>();
             case Mnemonic.Movnti:
                 return site.Instruction.Op1Register.IsGPR64() ? site.Store<ulong>() : site.Store<uint>();
             case Mnemonic.Movntq:

@@ -59,7 +59,7 @@ internal static unsafe class FloatArithmetic
         return true;
     }
 
-    private static T Lane<TOp, T>(T a, T b, ref FloatStatus status)
+    public static T Lane<TOp, T>(T a, T b, ref FloatStatus status)
         where TOp : struct, IFloatOp
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {

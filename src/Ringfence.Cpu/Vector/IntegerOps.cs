@@ -223,6 +223,31 @@ internal readonly struct SumAbsoluteDifferences : IVectorOp
             : Portable.SumAbsoluteDifferences(d, s).AsByte();
 }
 
+/// <summary>MPSADBW: eight sums, of four bytes of the source and the first four, the next four and so on of the destination, from where
+/// the immediate says: bit 2 for the destination, bits 1 and 0 for the source, in doublewords.</summary>
+internal readonly struct SumsOfAbsoluteDifferences : IVectorImmediateOp
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s, ulong immediate)
+    {
+        Vector128<byte> windows = Vector128.Shuffle(d, Vector128<byte>.Indices + Vector128.Create((byte)(immediate & 4)));
+        Vector128<byte> block = Vector128.Shuffle(s, Vector128<byte>.Indices + Vector128.Create((byte)((immediate & 3) * 4)));
+        return Sse41.IsSupported
+            ? Sse41.MultipleSumAbsoluteDifferences(windows, block, 0).AsByte()
+            : Portable.SumsOfAbsoluteDifferences(windows, block).AsByte();
+    }
+}
+
+/// <summary>PHMINPOSUW: the smallest word, then the number of the first such.</summary>
+internal readonly struct MinimumPosition : IVectorOp
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s) =>
+        Sse41.IsSupported
+            ? Sse41.MinHorizontal(s.AsUInt16()).AsByte()
+            : Portable.MinimumPosition(s.AsUInt16()).AsByte();
+}
+
 internal readonly struct PackSignedWords : IVectorOp
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -60,6 +60,53 @@ internal static class Portable
         return result;
     }
 
+    /// <summary>Eight sums: of the first four bytes of <paramref name="b"/> and four of <paramref name="a"/>, each one further.</summary>
+    public static Vector128<ushort> SumsOfAbsoluteDifferences(Vector128<byte> a, Vector128<byte> b)
+    {
+        Vector128<ushort> result = default;
+        for (int i = 0; i < Vector128<ushort>.Count; i++)
+        {
+            int sum = 0;
+            for (int j = 0; j < 4; j++)
+            {
+                sum += Math.Abs(a[i + j] - b[j]);
+            }
+            result = result.WithElement(i, (ushort)sum);
+        }
+        return result;
+    }
+
+    /// <summary>PHMINPOSUW.</summary>
+    public static Vector128<ushort> MinimumPosition(Vector128<ushort> a)
+    {
+        int position = 0;
+        for (int i = 1; i < Vector128<ushort>.Count; i++)
+        {
+            position = a[i] < a[position] ? i : position;
+        }
+        return Vector128.CreateScalar(a[position] | ((uint)position << 16)).AsUInt16();
+    }
+
+    public static Vector128<ulong> CarrylessMultiply(ulong a, ulong b)
+    {
+        UInt128 product = 0;
+        for (int i = 0; i < 64; i++)
+        {
+            product ^= ((b >> i) & 1) != 0 ? (UInt128)a << i : 0;
+        }
+        return Vector128.Create((ulong)product, (ulong)(product >> 64));
+    }
+
+    /// <summary>Every byte replaced by what stands in its place in a table of 256.</summary>
+    public static Vector128<byte> Map(Vector128<byte> a, byte[] table)
+    {
+        for (int i = 0; i < Vector128<byte>.Count; i++)
+        {
+            a = a.WithElement(i, table[a[i]]);
+        }
+        return a;
+    }
+
     /// <summary>Interleaves lanes of <paramref name="a"/> and <paramref name="b"/> from lane <paramref name="first"/> on.</summary>
     public static Vector128<T> Interleave<T>(Vector128<T> a, Vector128<T> b, int first)
     {

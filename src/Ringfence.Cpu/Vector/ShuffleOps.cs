@@ -187,6 +187,31 @@ internal readonly unsafe struct ExtendLanes<TFrom, TTo, TSource> : IVectorInstru
     }
 }
 
+/// <summary>INSERTPS: the lane of s that bits 7 and 6 of the immediate choose goes to the lane of d that bits 5 and 4 choose; then the lanes
+/// whose bits 3 to 0 are set become 0.</summary>
+internal readonly struct InsertSingle : IVectorImmediateOp
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s, ulong immediate)
+    {
+        Vector128<uint> moved = Vector128.Shuffle(s.AsUInt32(), Vector128.Create((uint)(immediate >> 6) & 3));
+        Vector128<byte> chosen = Vector128.Equals(Vector128<uint>.Indices, Vector128.Create((uint)(immediate >> 4) & 3)).AsByte();
+        return Blend<uint>.Do(Vector128.ConditionalSelect(chosen, moved.AsByte(), d), Vector128<byte>.Zero, immediate & 15);
+    }
+}
+
+/// <summary>INSERTPS from memory: one single, whatever bits 7 and 6 of the immediate say.</summary>
+internal readonly unsafe struct InsertLoadedSingle : IVectorInstruction<uint>
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Do(CpuState* s, Op* o, uint source)
+    {
+        Vector128<byte>* d = (Vector128<byte>*)VectorHandlers.Destination(s, o);
+        *d = InsertSingle.Do(*d, Vector128.CreateScalar(source).AsByte(), o->Immediate & 0x3F);
+        return true;
+    }
+}
+
 /// <summary>PBLENDW, BLENDPS, BLENDPD: a lane from s for each bit set in the immediate.</summary>
 internal readonly unsafe struct Blend<T> : IVectorImmediateOp
     where T : unmanaged

@@ -12,6 +12,6 @@ internal static unsafe partial class VectorBinder
     public static bool Bind(in Instruction instruction, Op* op)
     {
         var site = new Site(instruction, op);
-        return BindMove(site) || BindInteger(site) || BindFloat(site) || BindConversion(site);
+        return BindMove(site) || BindInteger(site) || BindFloat(site) || BindConversion(site) || BindExtension(site);
     }
 }

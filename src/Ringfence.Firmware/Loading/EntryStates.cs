@@ -56,6 +56,14 @@ internal static class EntryStates
         };
     }
 
+    /// <summary>The processor as reset leaves it (SDM 3A table 10-1): real mode, at the top of the first 4 GiB.</summary>
+    public static BootState AfterReset(GuestKind kind, string description) => Real16(kind, description, 0xFFF0, new ulong[16]) with
+    {
+        Cs = new BootSegment(0xF000, 0xFFFF_0000, 0xFFFF, Code16),
+        IdtLimit = 0xFFFF,
+        Cr0 = 0x6000_0010,
+    };
+
     private static BootState Build(
         LoadMap map, GuestKind kind, string description, ulong entry, Action<ulong[]> registers, BootMode mode)
     {

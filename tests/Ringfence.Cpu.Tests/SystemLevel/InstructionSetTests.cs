@@ -14,7 +14,23 @@ public sealed unsafe class InstructionSetTests
     [InlineData("max", "F20FD0C1", -1)]           // addsubps
     [InlineData("max", "DB0E", -1)]               // fisttp [rsi]
     [InlineData("max", "660F3800C1", -1)]         // pshufb
-    [InlineData("max", "F20F38F1C1", 6)]          // crc32
+    [InlineData("x86-64-v1", "660F3800C1", 6)]
+    [InlineData("max", "F20F38F1C1", -1)]         // crc32
+    [InlineData("x86-64-v1", "F20F38F1C1", 6)]
+    [InlineData("max", "660F3A40C1F1", -1)]       // dpps
+    [InlineData("x86-64-v1", "660F3A40C1F1", 6)]
+    [InlineData("max", "660F3A63C10C", -1)]       // pcmpistri
+    [InlineData("x86-64-v1", "660F3A63C10C", 6)]
+    [InlineData("max", "F20F79C1", -1)]           // insertq
+    [InlineData("x86-64-v1", "F20F79C1", 6)]
+    [InlineData("max", "660F38DCC1", -1)]         // aesenc
+    [InlineData("x86-64-v1", "660F38DCC1", 6)]
+    [InlineData("max", "660F3A44C100", -1)]       // pclmulqdq
+    [InlineData("x86-64-v1", "660F3A44C100", 6)]
+    [InlineData("max", "0F38CBC1", -1)]           // sha256rnds2
+    [InlineData("x86-64-v1", "0F38CBC1", 6)]
+    [InlineData("max", "660F38CFC1", -1)]         // gf2p8mulb
+    [InlineData("x86-64-v1", "660F38CFC1", 6)]
     [InlineData("max", "0F01D0", 6)]              // xgetbv
     [InlineData("max", "F30FAEC0", 6)]            // rdfsbase
     [InlineData("max", "0F01C8", 6)]              // monitor

@@ -82,6 +82,16 @@ public sealed unsafe class RealModeTests
         Assert.Equal((Guest.StackTop, 0x9000UL), (guest.State->Gpr[4], guest.State->Gpr[5]));
     }
 
+    /// <summary>SDM 2 ENTER: the frame pointer is ESP by the operand size, whatever the stack's.</summary>
+    [Fact]
+    public void AWideFrameOnANarrowStackHasAllOfEsp()
+    {
+        using var guest = new Guest(GuestMode.Real);
+        guest.State->Gpr[4] = 0x1_0000 | Guest.StackTop;
+        guest.Run(0x66, 0xC8, 0, 0, 0); // enter 0, 0 with 32 bits
+        Assert.Equal((0x1_0000 | (Guest.StackTop - 4), 0x1_0000 | (Guest.StackTop - 4)), (guest.State->Gpr[4], guest.State->Gpr[5]));
+    }
+
     [Fact]
     public void LoopsCountByTheAddressSize()
     {

@@ -44,6 +44,16 @@ public sealed unsafe class SegmentLimitTests
     public void ExpandDownSegmentsAreTheOtherSideOfTheLimit(int offset, uint attributes, int vector) =>
         Assert.Equal(vector, Protected(0xFFF, attributes, a => a.mov(ecx, __dword_ptr[offset])).Vector);
 
+    /// <summary>SDM 2 ARPL: it writes, and needs the right to, only where the RPL rises.</summary>
+    [Theory]
+    [InlineData(3, -1)]
+    [InlineData(1, 13)]
+    public void ArplWritesOnlyWhatChanges(int rpl, int vector) => Assert.Equal(vector, Protected(0xF_FFFF, 0xC091, a =>
+    {
+        a.mov(ecx, 2);
+        a.arpl(__word_ptr[16], cx);
+    }, guest => guest.Write(Guest.Data + 16, (ushort)rpl)).Vector);
+
     [Theory]
     [InlineData(0x4091, false, -1)]
     [InlineData(0x4091, true, 13)]

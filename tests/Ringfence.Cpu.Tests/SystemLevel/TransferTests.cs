@@ -82,6 +82,17 @@ public sealed unsafe class TransferTests
         Assert.True(intel || guest.State->Rip == 0xD001);
     }
 
+    /// <summary>SDM 3B 18.3.1.4: SYSRET that sets TF is trapped, at the address it goes to.</summary>
+    [Fact]
+    public void SysretIsTrappedByTheFlagsItLoads()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.State->Star = ((ulong)Guest.Code64 << 32) | ((ulong)(Guest.UserCode64 - 16) << 48);
+        guest.State->Gpr[1] = 0xD000;
+        guest.State->Gpr[11] = Flags.Trap | 2;
+        Assert.Equal(new Outcome(1, 0, 0xD000), guest.Run(0x48, 0x0F, 0x07));
+    }
+
     /// <summary>APM 2 6.1.2: AMD's processors have no SYSENTER in long mode; SDM 2: Intel's goes to 64-bit code.</summary>
     [Theory]
     [InlineData(GuestMode.Long)]
@@ -202,6 +213,25 @@ public sealed unsafe class TransferTests
             _ => "A100004000",       // mov eax, [400000h]
         }));
         Assert.Equal(delivered, outcome.Vector);
+    }
+
+    /// <summary>SDM 2 ENTER: the new top of the stack must be writable, and within the limit.</summary>
+    [Fact]
+    public void EnterTouchesTheNewTop()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Page(0x6000) = 0;
+        guest.State->Gpr[4] = 0x7100;
+        Assert.Equal(new Outcome(14, 2, Guest.Code), guest.Run(0xC8, 0x10, 1, 0)); // enter 110h, 0
+        Assert.Equal(0x6FE8UL, guest.State->Cr2);
+        Assert.Equal(0x7100UL, guest.Stack(4));
+        using var small = new Guest(GuestMode.Protected32);
+        small.Describe(Small, (uint)Guest.Data, 0xFFF, 0x4097);
+        small.State->Ss = small.Load(Small);
+        small.State->Gpr[4] = 0x1010;
+        small.State->IdtLimit = 0;
+        Assert.Equal(-2, small.Run(0xC8, 0x20, 0, 0).Vector);
+        Assert.StartsWith("#SS(0)", small.Processor.ShutdownReport, StringComparison.Ordinal);
     }
 
     /// <summary>SDM 2 UD0, UD1, UD2.</summary>

@@ -25,13 +25,72 @@ public sealed unsafe class FaultTests : IDisposable
     public void ChecksAlignmentWhereTheInstructionDoes(Code code, int misalignment, bool faults)
     {
         Bind(Instruction.Create(code, Register.XMM1, new MemoryOperand(Register.RSI)));
-        _rig.State->Gpr[6] = (ulong)_rig.Buffer + 64 + (ulong)misalignment;
-        _rig.State->Mxcsr = AllMasked;
-        Assert.Equal(!faults, _rig.Run());
-        if (faults)
-        {
-            Assert.Equal((uint)Vectors.GeneralProtection, _rig.State->FaultVector);
-        }
+        RunMisaligned(misalignment, faults);
+    }
+
+    /// <summary>SDM 2 PCMPISTRI and its kin: the memory operand need not be aligned; that of other legacy SSE instructions must be.</summary>
+    [Theory]
+    [InlineData(Code.Pcmpistri_xmm_xmmm128_imm8, 1, false)]
+    [InlineData(Code.Pcmpistrm_xmm_xmmm128_imm8, 15, false)]
+    [InlineData(Code.Pcmpestri_xmm_xmmm128_imm8, 1, false)]
+    [InlineData(Code.Pcmpestrm64_xmm_xmmm128_imm8, 8, false)]
+    [InlineData(Code.Insertps_xmm_xmmm32_imm8, 1, false)]
+    [InlineData(Code.Dpps_xmm_xmmm128_imm8, 4, true)]
+    [InlineData(Code.Dppd_xmm_xmmm128_imm8, 8, true)]
+    [InlineData(Code.Mpsadbw_xmm_xmmm128_imm8, 1, true)]
+    [InlineData(Code.Aeskeygenassist_xmm_xmmm128_imm8, 8, true)]
+    [InlineData(Code.Pclmulqdq_xmm_xmmm128_imm8, 8, true)]
+    [InlineData(Code.Sha1rnds4_xmm_xmmm128_imm8, 4, true)]
+    [InlineData(Code.Gf2p8affineqb_xmm_xmmm128_imm8, 8, true)]
+    public void ChecksAlignmentOfInstructionsWithImmediates(Code code, int misalignment, bool faults)
+    {
+        Bind(Instruction.Create(code, Register.XMM1, new MemoryOperand(Register.RSI), 0));
+        RunMisaligned(misalignment, faults);
+    }
+
+    [Theory]
+    [InlineData(Code.Aesenc_xmm_xmmm128)]
+    [InlineData(Code.Aesimc_xmm_xmmm128)]
+    [InlineData(Code.Sha256rnds2_xmm_xmmm128)]
+    [InlineData(Code.Gf2p8mulb_xmm_xmmm128)]
+    [InlineData(Code.Phminposuw_xmm_xmmm128)]
+    public void ChecksAlignmentOfWhatCameLater(Code code)
+    {
+        Bind(Instruction.Create(code, Register.XMM1, new MemoryOperand(Register.RSI)));
+        RunMisaligned(8, faults: true);
+        RunMisaligned(16, faults: false);
+    }
+
+    /// <summary>APM 4 MOVNTSS, MOVNTSD.</summary>
+    [Theory]
+    [InlineData(Code.Movntss_m32_xmm)]
+    [InlineData(Code.Movntsd_m64_xmm)]
+    public void ScalarStreamingStoresNeedNoAlignment(Code code)
+    {
+        Bind(Instruction.Create(code, new MemoryOperand(Register.RSI), Register.XMM1));
+        RunMisaligned(1, faults: false);
+    }
+
+    /// <summary>SDM 2 DPPS: exceptions are those of each multiplication and addition; an unmasked one leaves the destination alone.</summary>
+    [Theory]
+    // max * max: overflow and precision. inf * 1 + -inf * 1: invalid, in the addition.
+    [InlineData(0x7F7F_FFFF, 0x7F7F_FFFF, 0x3F80_0000, 0x3F80_0000, 0x08, 0x28)]
+    [InlineData(0x7F80_0000, 0x3F80_0000, 0xFF80_0000, 0x3F80_0000, 0x01, 0x01)]
+    // 1/3 * 1/3 is inexact, masked, and comes before inf - inf, which is not.
+    [InlineData(0x7F80_0000, 0x3F80_0000, 0xFF80_0000, 0x3F80_0000, 0x01, 0x21, 0x3EAA_AAAB)]
+    public void DotProductRaisesWhatItsStepsRaise(uint a0, uint b0, uint a1, uint b1, uint unmasked, uint flags, uint third = 0)
+    {
+        Bind(Instruction.Create(Code.Dpps_xmm_xmmm128_imm8, Register.XMM1, Register.XMM2, 0xF1));
+        CpuState* s = _rig.State;
+        uint* a = (uint*)(s->Vectors + 64);
+        uint* b = (uint*)(s->Vectors + 128);
+        (a[0], a[1], a[2], a[3]) = (a0, a1, third, 77);
+        (b[0], b[1], b[2], b[3]) = (b0, b1, third, 0);
+        s->Mxcsr = (AllMasked | 0x40) & ~(unmasked << 7);
+        Assert.False(_rig.Run());
+        Assert.Equal((uint)Vectors.SimdException, s->FaultVector);
+        Assert.Equal(((AllMasked | 0x40) & ~(unmasked << 7)) | flags, s->Mxcsr);
+        Assert.Equal((a0, a1, third, 77U), (a[0], a[1], a[2], a[3]));
     }
 
     [Fact]
@@ -123,6 +182,17 @@ public sealed unsafe class FaultTests : IDisposable
         _rig.State->Mxcsr = 0x1FA0;
         Assert.Equal(accepted, _rig.Run());
         Assert.Equal(accepted ? value : 0x1FA0, _rig.State->Mxcsr);
+    }
+
+    private void RunMisaligned(int misalignment, bool faults)
+    {
+        _rig.State->Gpr[6] = (ulong)_rig.Buffer + 64 + (ulong)misalignment;
+        _rig.State->Mxcsr = AllMasked;
+        Assert.Equal(!faults, _rig.Run());
+        if (faults)
+        {
+            Assert.Equal((uint)Vectors.GeneralProtection, _rig.State->FaultVector);
+        }
     }
 
     private void Bind(in Instruction instruction) => Assert.True(_rig.Bind(instruction));

@@ -10,30 +10,41 @@ internal static class Forms
     public const Register Memory = Register.RSI;
 
     private static readonly CpuidFeature[] Features =
-        [CpuidFeature.MMX, CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.SSE3, CpuidFeature.SSSE3, CpuidFeature.SSE4_1];
-
-    private static readonly Mnemonic[] ElsewhereOrLater =
         [
-            // FISTTP is an x87 instruction; the others are not in x86-64-v1.
-            Mnemonic.Fisttp, Mnemonic.Monitor, Mnemonic.Mwait, Mnemonic.Dpps, Mnemonic.Dppd, Mnemonic.Mpsadbw, Mnemonic.Insertps, Mnemonic.Phminposuw,
+            CpuidFeature.MMX, CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.SSE3, CpuidFeature.SSSE3, CpuidFeature.SSE4_1, CpuidFeature.SSE4_2,
+            CpuidFeature.SSE4A, CpuidFeature.AES, CpuidFeature.PCLMULQDQ, CpuidFeature.SHA, CpuidFeature.GFNI,
         ];
 
-    public static IEnumerable<Instruction> All(Random random)
+    /// <summary>FISTTP is an x87 instruction, CRC32 an integer one, MONITOR and MWAIT are the system's.</summary>
+    private static readonly Mnemonic[] Elsewhere = [Mnemonic.Fisttp, Mnemonic.Crc32, Mnemonic.Monitor, Mnemonic.Mwait];
+
+    /// <summary>Every encoding of a vector instruction.</summary>
+    public static IReadOnlyList<Code> Codes { get; } = [.. Enum.GetValues<Code>().Where(IsWanted)];
+
+    /// <summary>PCMPESTRI and its kin, whose every immediate is another instruction.</summary>
+    public static bool IsText(Mnemonic mnemonic) =>
+        mnemonic is >= Mnemonic.Pcmpestri and <= Mnemonic.Pcmpestrm64 or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm;
+
+    private static bool IsWanted(Code code)
     {
-        foreach (Code code in Enum.GetValues<Code>())
+        OpCodeInfo info = code.ToOpCode();
+        return info.Mode64 && info.Encoding == EncodingKind.Legacy && !Elsewhere.Contains(code.Mnemonic())
+            && code.CpuidFeatures().Any(Features.Contains) && !code.CpuidFeatures().Contains(CpuidFeature.FPU);
+    }
+
+    /// <summary>All forms of <paramref name="codes"/>.</summary>
+    public static IEnumerable<Instruction> Of(IEnumerable<Code> codes, Random random)
+    {
+        foreach (Code code in codes)
         {
             OpCodeInfo info = code.ToOpCode();
-            if (!info.Mode64 || info.Encoding != EncodingKind.Legacy || ElsewhereOrLater.Contains(code.Mnemonic())
-                || !code.CpuidFeatures().Any(Features.Contains) || code.CpuidFeatures().Contains(CpuidFeature.FPU))
-            {
-                continue;
-            }
+            bool text = IsText(code.Mnemonic());
             foreach (bool memory in new[] { false, true })
             {
-                int immediates = Enumerable.Range(0, info.OpCount).Any(i => info.GetOpKind(i) == OpCodeOperandKind.imm8) ? 12 : 1;
+                int immediates = text ? 128 : Enumerable.Range(0, info.OpCount).Any(i => info.GetOpKind(i) == OpCodeOperandKind.imm8) ? 24 : 1;
                 for (int i = 0; i < immediates; i++)
                 {
-                    byte immediate = i < 8 ? (byte)i : (byte)random.Next(256);
+                    byte immediate = text || i < 8 ? (byte)i : (byte)random.Next(256);
                     if (Make(code, info, memory, immediate, random) is { } instruction)
                     {
                         yield return instruction;
@@ -65,6 +76,12 @@ internal static class Forms
             }
             else if (kind is OpCodeOperandKind.imm8)
             {
+                if (info.GetOpKind(i - 1) is OpCodeOperandKind.imm8)
+                {
+                    instruction.SetOpKind(i, OpKind.Immediate8_2nd);
+                    instruction.Immediate8_2nd = (byte)random.Next(256);
+                    continue;
+                }
                 instruction.SetOpKind(i, OpKind.Immediate8);
                 instruction.Immediate8 = immediate;
             }

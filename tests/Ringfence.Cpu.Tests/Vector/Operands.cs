@@ -62,6 +62,45 @@ internal static unsafe class Operands
         }
     }
 
+    /// <summary>Strings of few different characters, so that they have some in common, and lengths for them.</summary>
+    public static void FillText(MachineImage* image, Span<byte> memory, Random random)
+    {
+        if (random.Next(8) == 0)
+        {
+            return;
+        }
+        Letters(new Span<byte>(image->Xmm, 256), random);
+        Letters(memory, random);
+        foreach (int register in new[] { 0, 2 })
+        {
+            image->Gpr[register] = random.Next(4) switch
+            {
+                0 => 1UL << random.Next(30, 64),
+                1 => (ulong)random.Next(-18, 19),
+                _ => (uint)random.Next(-18, 19) | ((ulong)random.Next() << 32),
+            };
+        }
+    }
+
+    private static void Letters(Span<byte> text, Random random)
+    {
+        ReadOnlySpan<byte> letters = [0x41, 0x42, 0x43, 0x7F, 0x80, 0xFF, 0x41, 0x42];
+        for (; text.Length != 0; text = text[16..])
+        {
+            bool words = random.Next(2) == 0;
+            int kinds = random.Next(1, 9);
+            int ends = random.Next(3) switch { 0 => 4, 1 => 12, _ => 1000 };
+            for (int i = 0; i < 16; i++)
+            {
+                text[i] = random.Next(ends) == 0 ? (byte)0 : letters[random.Next(kinds)];
+                if (words && (i & 1) != 0)
+                {
+                    text[i] = random.Next(3) == 0 ? (byte)0 : text[i - 1];
+                }
+            }
+        }
+    }
+
     private static uint Single(Random random) => random.Next(7) switch
     {
         0 or 1 => Singles[random.Next(Singles.Length)],

@@ -175,7 +175,8 @@ internal static unsafe class Stack
         {
             return Exits.Abort(s, o);
         }
-        ulong top = TStack.Get(s);
+        // By operand size, not by the stack's: a frame of 32 bits on a stack of 16 has all of ESP.
+        ulong top = Width.Truncate<T>(s->Gpr[4]);
         for (int i = 1; i <= level; i++)
         {
             bool pushed = i == level
@@ -187,7 +188,16 @@ internal static unsafe class Stack
                 return Exits.Abort(s, o);
             }
         }
-        TStack.Set(s, TStack.Get(s) - (o->Immediate & 0xFFFF));
+        // A write at the new top must be possible, though none is made (SDM 2 ENTER).
+        ulong end = TStack.Get(s) - (o->Immediate & 0xFFFF);
+        bool inside = (s->Mode & CodeMode.Flat) != 0
+            || SegmentGuard.Permits(s, &s->Ss, (s->Mode & CodeMode.Stack32) != 0 ? (uint)end : (ushort)end, (ulong)sizeof(T), true);
+        if (!inside || !GuestAccess.ReadForWrite<T>(s, TStack.Linear(s, end), out _))
+        {
+            s->Gpr[4] = old;
+            return inside ? Exits.Abort(s, o) : Exits.Fault(s, o, Vectors.StackFault);
+        }
+        TStack.Set(s, end);
         Width.Set<T>(s, Slots.Rbp, top);
         o++;
         return o->Handler(s, o);

@@ -263,6 +263,11 @@ internal static unsafe partial class SystemInstructions
             selector = (selector & ~3UL) | rpl;
             if (typeof(TOperand) == typeof(MemoryValue))
             {
+                if (o->Segment != Slots.Zero
+                    && !SegmentGuard.Permits(s, (SegmentRegister*)((byte*)s + o->Segment), Plain.Linear(s, o) & o->AddressMask, sizeof(ushort), true))
+                {
+                    return Exits.Fault(s, o, o->Segment == Slots.Segment(2) ? Vectors.StackFault : Vectors.GeneralProtection);
+                }
                 if (!GuestAccess.Write(s, Wide.Linear(s, o), (ushort)selector))
                 {
                     return Exits.Abort(s, o);

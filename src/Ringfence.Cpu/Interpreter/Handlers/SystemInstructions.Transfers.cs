@@ -171,6 +171,8 @@ internal static unsafe partial class SystemInstructions
         };
         s->Ss = new SegmentRegister { Selector = (uint)((selector + 8) | 3) & 0xFFFF, Limit = uint.MaxValue, Attributes = 0xC0F3 };
         s->Cpl = 3;
+        // The flags that it loads tell whether it is trapped itself, as if SYSCALL had been (SDM 3B 18.3.1.4).
+        processor.Delivery.TrapPending = (s->SystemFlags & Flags.Trap) != 0;
         processor.ModeChanged();
         processor.NoteInterrupts();
         s->Retired += o->Ordinal + 1;
