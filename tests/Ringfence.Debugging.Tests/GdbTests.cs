@@ -41,6 +41,7 @@ public sealed class GdbTests
             "info threads",
             "printf \"at %lx\\n\", $rip",
             "p $xmm0.v2_double[0]",
+            "p $ymm0.v4_double[0]",
             "p $cr0",
             "x/i $rip",
             "delete",
@@ -64,13 +65,14 @@ public sealed class GdbTests
         Assert.Contains("CPU 0 [running]", output, StringComparison.Ordinal);
         Assert.Contains("CPU 1 [waiting for SIPI]", output, StringComparison.Ordinal);
         Assert.Contains("$1 = 3", output, StringComparison.Ordinal);
-        Assert.Contains("$2 = [ PE ET PG ]", output, StringComparison.Ordinal);
+        Assert.Contains("$3 = [ PE ET PG ]", output, StringComparison.Ordinal);
         Assert.Contains("incl   (%rbx)", output, StringComparison.Ordinal);
         Assert.Contains("Hardware watchpoint 2", output, StringComparison.Ordinal);
         Assert.Contains($"then {code["after"]:x}, variable 1", output, StringComparison.Ordinal);
         Assert.Contains("Hardware access (read/write) watchpoint 3", output, StringComparison.Ordinal);
         Assert.Contains($"stepped to {code["after"] + 1:x}", output, StringComparison.Ordinal);
-        Assert.Contains("$3 = 77", output, StringComparison.Ordinal);
+        Assert.Contains("$2 = 3", output, StringComparison.Ordinal);
+        Assert.Contains("$4 = 77", output, StringComparison.Ordinal);
         Assert.Contains("CPU 1: WaitingForSipi", output, StringComparison.Ordinal);
         Assert.Equal(MachineEndKind.Stopped, machine.WaitForEnd().Kind);
     }

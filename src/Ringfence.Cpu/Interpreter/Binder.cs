@@ -423,6 +423,10 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
 
     private bool BindFloatingPoint(in Instruction instruction, Op* op, out bool ends)
     {
+        if (instruction.Encoding == EncodingKind.VEX)
+        {
+            return BindVex(in instruction, op, out ends);
+        }
         if (X87.X87Binder.Bind(in instruction, _mode, op))
         {
             ends = false;
@@ -457,6 +461,19 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
         }
         ends = false;
         return true;
+    }
+
+    /// <summary>AVX and what followed (SDM 2 2.7, exception classes 1 to 12).</summary>
+    private bool BindVex(in Instruction instruction, Op* op, out bool ends)
+    {
+        ends = (_mode & (CodeMode.InvalidAvx | CodeMode.NoSse)) != 0;
+        if (ends)
+        {
+            Refused = true;
+            op->Handler = (_mode & CodeMode.InvalidAvx) != 0 ? &SystemInstructions.InvalidOpcode : &SystemInstructions.DeviceNotAvailable;
+            return true;
+        }
+        return Vector.Vex.VexBinder.Bind(in instruction, op);
     }
 }
 

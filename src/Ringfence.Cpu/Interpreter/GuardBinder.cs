@@ -138,7 +138,9 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         // ARPL sees to it itself, when it has something to write.
         write &= i.Mnemonic != Mnemonic.Arpl || i.MemorySegment == Register.CS;
         int size = i.MemorySize.GetSize();
-        if (access is OpAccess.None or OpAccess.NoMemAccess || size == 0 || IsKnownGood(i.MemorySegment, write))
+        // Flat segments need no check of elements, but for writes through CS.
+        bool byElements = Vector.Vex.VexBinder.TouchesElements(in i) && !(write && i.MemorySegment == Register.CS);
+        if (access is OpAccess.None or OpAccess.NoMemAccess || size == 0 || byElements || IsKnownGood(i.MemorySegment, write))
         {
             return 0;
         }

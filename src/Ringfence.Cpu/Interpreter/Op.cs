@@ -53,6 +53,9 @@ public unsafe struct Op
     /// <summary>A small operand that fits nowhere else; its meaning is the handler's.</summary>
     public byte Extra;
 
+    /// <summary>Offset in <see cref="CpuState"/> of an instruction's first source where that is not its destination.</summary>
+    public ushort First;
+
     public Op* Taken
     {
         readonly get => (Op*)Immediate;

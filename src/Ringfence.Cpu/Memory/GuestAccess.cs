@@ -32,6 +32,19 @@ internal static unsafe class GuestAccess
         return false;
     }
 
+    /// <summary>Where the <paramref name="size"/> bytes of an operand lie that is only read: in guest memory, or in
+    /// <see cref="CpuState.Scratch"/> if they had to be read the long way. Null: the fault is recorded.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Source(CpuState* s, ulong linear, int size)
+    {
+        TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
+        if ((entry->Read ^ linear) <= (ulong)(PageBytes - size))
+        {
+            return (byte*)(linear + entry->Addend);
+        }
+        return SlowAccess.Read(s, linear, size) ? s->Scratch : null;
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Write<T>(CpuState* s, ulong linear, T value)
         where T : unmanaged

@@ -121,6 +121,21 @@ internal sealed unsafe class Mmu : IDisposable
         return true;
     }
 
+    /// <summary>Whether an access might be made, without making it. If not, the fault is recorded.</summary>
+    public bool Check(ulong linear, int size, AccessKind rights)
+    {
+        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        ulong address = LinearAddress.Unmask(_s, linear);
+        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
+        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
+        {
+            MetNonCanonical = true;
+            Exits.Record(_s, Vectors.GeneralProtection);
+            return false;
+        }
+        return Translate(address, rights, linear, out _) && (first == size || Translate(next, rights, linear + (ulong)first, out _));
+    }
+
     /// <summary>The host address of an operand in RAM that is to be changed atomically. Null: a fault, which is recorded, or not wholly in one page of RAM.
     /// If the page holds decoded code, <see cref="CpuState.CodeTouched"/> says where.</summary>
     public byte* Locate(ulong linear, int size)

@@ -15,6 +15,9 @@ internal static unsafe class SlowAccess
     public static bool ReadForWrite(CpuState* s, ulong linear, int size) =>
         Processor.Of(s).Mmu.Access(linear, size, AccessKind.Write, AccessKind.Read, s->Scratch);
 
+    /// <summary>Whether an operand may be written; nothing is.</summary>
+    public static bool MayWrite(CpuState* s, ulong linear, int size) => Processor.Of(s).Mmu.Check(linear, size, AccessKind.Write);
+
     /// <summary>The host address of RAM that may be written, or null: a fault, MMIO, or over a page's end.</summary>
     public static byte* Locate(CpuState* s, ulong linear, int size) => Processor.Of(s).Mmu.Locate(linear, size);
 

@@ -48,7 +48,7 @@ internal static unsafe partial class VectorBinder
     }
 
     /// <summary>The element is chosen here: bit 0 of the immediate for words, bit 1 for signed ones.</summary>
-    private static bool BindStrings<TLengths, TResult>(in Site site)
+    internal static bool BindStrings<TLengths, TResult>(in Site site)
         where TLengths : struct, IStringLengths
         where TResult : struct, IStringResult => (site.Op->Immediate & 3) switch
         {

@@ -123,7 +123,7 @@ internal static unsafe partial class VectorBinder
             : site.Any<ScalarConvert<IntegerToFloat<int, T>, int, T>, int>();
     }
 
-    private static bool BindToGeneral<T, TRounding>(in Site site, bool wide)
+    internal static bool BindToGeneral<T, TRounding>(in Site site, bool wide)
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
         where TRounding : struct, IToInteger => wide
             ? site.Any<GeneralConvert<FloatToInteger<T, ulong, TRounding>, T, ulong>, T>()

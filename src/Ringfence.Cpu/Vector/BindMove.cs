@@ -15,7 +15,7 @@ internal static unsafe partial class VectorBinder
                 return site.IsStore ? site.Store<Vector128<byte>>() : site.Any<Xmm<MoveVector>, Vector128<byte>>();
             case Mnemonic.Movaps or Mnemonic.Movapd or Mnemonic.Movdqa or Mnemonic.Movntps or Mnemonic.Movntpd or Mnemonic.Movntdq
                 or Mnemonic.Movntdqa:
-                return site.IsStore ? site.AlignedStore() : site.Aligned<Xmm<MoveVector>>();
+                return site.IsStore ? site.AlignedStore<Vector128<byte>>() : site.Aligned<Xmm<MoveVector>>();
             case Mnemonic.Movss:
                 return site.IsStore ? site.Store<uint>() : site.IsLoad ? site.Any<WriteScalar<uint>, uint>() : site.Any<WritePart<uint>, uint>();
             case Mnemonic.Movsd when site.IsXmmOperand(0) || site.IsXmmOperand(1):
@@ -117,7 +117,7 @@ internal static unsafe partial class VectorBinder
             : site.Any<WriteGeneral<T>, T>();
     }
 
-    private static bool BindExtract<T>(in Site site)
+    internal static bool BindExtract<T>(in Site site)
         where T : unmanaged
     {
         site.Op->Source += LaneOffset<T>(site, 16);

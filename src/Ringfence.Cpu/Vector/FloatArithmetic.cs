@@ -9,6 +9,9 @@ namespace Ringfence.Cpu.Vector;
 /// <summary>When the host's arithmetic is the guest's, and the long way for when it is not.</summary>
 internal static unsafe class FloatArithmetic
 {
+    /// <summary>Of the widest vectors.</summary>
+    public const int MaximumLanes = 16;
+
     /// <summary>True for normal numbers but the smallest binade, a result in which may have been tiny before it was rounded.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool IsOrdinary<T>(T x)
@@ -31,22 +34,22 @@ internal static unsafe class FloatArithmetic
     }
 
     /// <summary>Does <paramref name="lanes"/> lanes one by one. False, with the destination unchanged, if an exception is not masked.</summary>
-    public static bool Lanes<TOp, T>(CpuState* s, T* d, T* source, int lanes)
+    public static bool Lanes<TOp, T>(CpuState* s, T* d, T* first, T* source, int lanes)
         where TOp : struct, IFloatOp
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => Lanes<TOp, TOp, T>(s, d, source, lanes);
+        where T : unmanaged, IBinaryFloatingPointIeee754<T> => Lanes<TOp, TOp, T>(s, d, first, source, lanes);
 
     /// <summary>The same with one operation for the even lanes and another for the odd ones.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public static bool Lanes<TEven, TOdd, T>(CpuState* s, T* d, T* source, int lanes)
+    public static bool Lanes<TEven, TOdd, T>(CpuState* s, T* d, T* first, T* source, int lanes)
         where TEven : struct, IFloatOp
         where TOdd : struct, IFloatOp
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
         var status = new FloatStatus(s);
-        T* results = stackalloc T[4];
+        T* results = stackalloc T[MaximumLanes];
         for (int i = 0; i < lanes; i++)
         {
-            results[i] = (i & 1) == 0 ? Lane<TEven, T>(d[i], source[i], ref status) : Lane<TOdd, T>(d[i], source[i], ref status);
+            results[i] = (i & 1) == 0 ? Lane<TEven, T>(first[i], source[i], ref status) : Lane<TOdd, T>(first[i], source[i], ref status);
         }
         if (!status.Commit(s))
         {
@@ -63,12 +66,22 @@ internal static unsafe class FloatArithmetic
         where TOp : struct, IFloatOp
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
-        if (Mxcsr.IsQuick(status.Control) && IsOrdinaryOrZero(a) && IsOrdinaryOrZero(b))
+        if (Mxcsr.IsNearlyQuick(status.Control) && IsOrdinaryOrZero(a) && IsOrdinaryOrZero(b))
         {
             T r = TOp.Do(a, b);
-            if (IsOrdinary(r) || (r == T.Zero && TOp.ZeroIsExact(a, b)))
+            if (r == T.Zero && TOp.ZeroIsExact(a, b))
             {
                 return r;
+            }
+            if (IsOrdinary(r))
+            {
+                // Exact arithmetic may go on for ever without setting the flag that would make it quick.
+                Exactness exactness = Mxcsr.IsQuick(status.Control) ? Exactness.Exact : TOp.Judge(a, b, r);
+                if (exactness != Exactness.Unknown)
+                {
+                    status.Raised |= exactness == Exactness.Rounded ? Mxcsr.Precision : 0;
+                    return r;
+                }
             }
         }
         return Lane<T>(TOp.Soft<T>(Bits.Of(a), Bits.Of(b), ref status));
@@ -78,7 +91,7 @@ internal static unsafe class FloatArithmetic
     public static T Lane<T>(ulong bits)
         where T : unmanaged => sizeof(T) == 4 ? Unsafe.BitCast<uint, T>((uint)bits) : Unsafe.BitCast<ulong, T>(bits);
 
-    private static bool IsOrdinaryOrZero<T>(T x)
+    public static bool IsOrdinaryOrZero<T>(T x)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> => IsOrdinary(x) || x == T.Zero;
 }
 
@@ -104,7 +117,7 @@ internal readonly unsafe struct ScalarArithmetic<TOp, T> : IVectorInstruction<T>
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static Op* Otherwise(CpuState* s, Op* o) =>
-        VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, 1));
+        VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, 1));
 }
 
 /// <summary>Arithmetic on all lanes.</summary>
@@ -130,7 +143,7 @@ internal readonly unsafe struct PackedArithmetic<TOp, T> : IVectorInstruction<Ve
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static Op* Otherwise(CpuState* s, Op* o) =>
-        VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
+        VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
 }
 
 /// <summary>ADDSUBPS, ADDSUBPD: even lanes are subtracted, odd ones added.</summary>
@@ -157,7 +170,7 @@ internal readonly unsafe struct AlternatingArithmetic<T> : IVectorInstruction<Ve
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static Op* Otherwise(CpuState* s, Op* o) => VectorHandlers.Next(
-        s, o, FloatArithmetic.Lanes<FloatSubtract, FloatAdd, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
+        s, o, FloatArithmetic.Lanes<FloatSubtract, FloatAdd, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
 }
 
 /// <summary>HADDPS and its kin: neighbours of the destination, then of the source, combined.</summary>
@@ -186,7 +199,7 @@ internal readonly unsafe struct HorizontalArithmetic<TOp, T> : IVectorInstructio
     public static Op* Otherwise(CpuState* s, Op* o)
     {
         T* even = (T*)s->Scratch;
-        if (!FloatArithmetic.Lanes<TOp, T>(s, even, even + Vector128<T>.Count, Vector128<T>.Count))
+        if (!FloatArithmetic.Lanes<TOp, T>(s, even, even, even + Vector128<T>.Count, Vector128<T>.Count))
         {
             return Exits.Abort(s, o);
         }
@@ -197,7 +210,7 @@ internal readonly unsafe struct HorizontalArithmetic<TOp, T> : IVectorInstructio
 
     /// <summary>Every second lane of d, then of s, beginning with <paramref name="first"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<T> Alternate(Vector128<T> d, Vector128<T> s, uint first)
+    public static Vector128<T> Alternate(Vector128<T> d, Vector128<T> s, uint first)
     {
         if (sizeof(T) == 8)
         {

@@ -169,7 +169,10 @@ internal readonly struct DoubleToSingle : IConversion<double, float>
 
 internal static unsafe class FloatConvert
 {
-    /// <summary>Converts lanes; the results go to the second 16 bytes of the scratch area, which are cleared first.</summary>
+    /// <summary>Where in the scratch area results are left.</summary>
+    public const int Results = 32;
+
+    /// <summary>Converts lanes; the results go to the second half of the scratch area, which is cleared first.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static bool Lanes<TOp, TFrom, TTo>(CpuState* s, TFrom* source, int lanes)
         where TOp : struct, IConversion<TFrom, TTo>
@@ -177,8 +180,8 @@ internal static unsafe class FloatConvert
         where TTo : unmanaged
     {
         var status = new FloatStatus(s);
-        TTo* results = (TTo*)(s->Scratch + 16);
-        *(Vector128<byte>*)results = default;
+        TTo* results = (TTo*)(s->Scratch + Results);
+        *(Vector256<byte>*)results = default;
         for (int i = 0; i < lanes; i++)
         {
             TFrom x = source[i];
@@ -215,7 +218,7 @@ internal readonly unsafe struct ScalarConvert<TOp, TFrom, TTo> : IVectorInstruct
         {
             return Exits.Abort(s, o);
         }
-        *(TTo*)VectorHandlers.Destination(s, o) = *(TTo*)(s->Scratch + 16);
+        *(TTo*)VectorHandlers.Destination(s, o) = *(TTo*)(s->Scratch + FloatConvert.Results);
         o++;
         return o->Handler(s, o);
     }
@@ -248,7 +251,7 @@ internal readonly unsafe struct GeneralConvert<TOp, TFrom, TTo> : IVectorInstruc
             return Exits.Abort(s, o);
         }
         // What is not written of the result is clear.
-        *(ulong*)VectorHandlers.Destination(s, o) = *(ulong*)(s->Scratch + 16);
+        *(ulong*)VectorHandlers.Destination(s, o) = *(ulong*)(s->Scratch + FloatConvert.Results);
         o++;
         return o->Handler(s, o);
     }
@@ -274,7 +277,7 @@ internal readonly unsafe struct PackedConvert<TOp, TFrom, TTo, TSource> : IVecto
         {
             return false;
         }
-        *(Vector128<byte>*)VectorHandlers.Destination(s, o) = *(Vector128<byte>*)(s->Scratch + 16);
+        *(Vector128<byte>*)VectorHandlers.Destination(s, o) = *(Vector128<byte>*)(s->Scratch + FloatConvert.Results);
         return true;
     }
 }
@@ -291,7 +294,7 @@ internal readonly unsafe struct MmxToSingles : IVectorInstruction<ulong>
             return false;
         }
         Mmx.Enter(s);
-        *(ulong*)VectorHandlers.Destination(s, o) = *(ulong*)(s->Scratch + 16);
+        *(ulong*)VectorHandlers.Destination(s, o) = *(ulong*)(s->Scratch + FloatConvert.Results);
         return true;
     }
 }
@@ -335,7 +338,7 @@ internal readonly unsafe struct ConvertToMmx<TFloat, TRounding, TSource> : IVect
         *(TSource*)s->Scratch = source;
         return !Mmx.Pending(s)
             && FloatConvert.Lanes<FloatToInteger<TFloat, uint, TRounding>, TFloat, uint>(s, (TFloat*)s->Scratch, 2)
-            && Mmx.Finish(s, VectorHandlers.Destination(s, o), *(ulong*)(s->Scratch + 16));
+            && Mmx.Finish(s, VectorHandlers.Destination(s, o), *(ulong*)(s->Scratch + FloatConvert.Results));
     }
 }
 

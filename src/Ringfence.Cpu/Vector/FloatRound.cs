@@ -23,7 +23,7 @@ internal static unsafe class FloatRound
     {
         var status = new FloatStatus(s);
         Rounding rounding = (immediate & 4) != 0 ? status.Rounding : (Rounding)(immediate & 3);
-        T* results = stackalloc T[4];
+        T* results = stackalloc T[FloatArithmetic.MaximumLanes];
         for (int i = 0; i < lanes; i++)
         {
             ulong bits = SoftFloat<T>.Operand(Bits.Of(source[i]), status);

@@ -118,15 +118,15 @@ internal static unsafe class FloatSelect
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public static bool Lanes<TOp, T>(CpuState* s, T* d, T* source, int lanes)
+    public static bool Lanes<TOp, T>(CpuState* s, T* d, T* first, T* source, int lanes)
         where TOp : struct, IFloatSelect
         where T : unmanaged
     {
         var status = new FloatStatus(s);
-        T* results = stackalloc T[4];
+        T* results = stackalloc T[FloatArithmetic.MaximumLanes];
         for (int i = 0; i < lanes; i++)
         {
-            T a = d[i];
+            T a = first[i];
             T b = source[i];
             Examine(ref a, ref b, TOp.QuietIsInvalid, ref status);
             results[i] = TOp.Do(Vector128.CreateScalar(a), Vector128.CreateScalar(b)).ToScalar();
@@ -186,7 +186,7 @@ internal readonly unsafe struct PackedSelect<TOp, T> : IVectorInstruction<Vector
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static Op* Otherwise(CpuState* s, Op* o) =>
-        VectorHandlers.Next(s, o, FloatSelect.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
+        VectorHandlers.Next(s, o, FloatSelect.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
 }
 
 internal readonly unsafe struct ScalarSelect<TOp, T> : IVectorInstruction<T>
@@ -210,7 +210,7 @@ internal readonly unsafe struct ScalarSelect<TOp, T> : IVectorInstruction<T>
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static Op* Otherwise(CpuState* s, Op* o) =>
-        VectorHandlers.Next(s, o, FloatSelect.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, 1));
+        VectorHandlers.Next(s, o, FloatSelect.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, 1));
 }
 
 /// <summary>COMIS and UCOMIS: ZF, PF and CF tell the relation, OF, AF and SF are cleared.</summary>

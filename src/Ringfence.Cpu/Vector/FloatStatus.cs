@@ -30,6 +30,10 @@ internal static class Mxcsr
     /// normal numbers with a normal result changes nothing but its destination, and the host's arithmetic is the guest's.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool IsQuick(uint mxcsr) => (mxcsr & Quick) == QuickValue;
+
+    /// <summary>The same, but for the precision flag: it is still to be found out whether a result is exact.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool IsNearlyQuick(uint mxcsr) => ((mxcsr | Precision) & Quick) == QuickValue;
 }
 
 /// <summary>How numbers are rounded: MXCSR.RC.</summary>
@@ -47,13 +51,21 @@ internal unsafe struct FloatStatus
     public readonly uint Control;
     public uint Raised;
 
-    public FloatStatus(CpuState* s) => Control = s->Mxcsr;
+    public FloatStatus(CpuState* s)
+        : this(s->Mxcsr)
+    {
+    }
+
+    public FloatStatus(uint control) => Control = control;
 
     public readonly Rounding Rounding => (Rounding)((Control >> Mxcsr.RoundingShift) & 3);
 
     public readonly bool DenormalsAreZero => (Control & Mxcsr.DenormalsAreZero) != 0;
 
     public readonly bool Masks(uint exception) => ((Control >> Mxcsr.MaskShift) & exception) != 0;
+
+    /// <summary>True if nothing was raised that leads to an exception.</summary>
+    public readonly bool IsMasked => (Raised & ~(Control >> Mxcsr.MaskShift)) == 0;
 
     /// <summary>Brings the sticky flags up to date once all lanes are done. False, with #XM recorded, if an exception is not masked:
     /// the destination stays as it was. One found before computation keeps those of results from being seen (SDM 1 11.5.3).</summary>

@@ -14,6 +14,9 @@ internal interface IVectorOp
 /// <summary>A function of two vectors and an immediate.</summary>
 internal interface IVectorImmediateOp
 {
+    /// <summary>How many bits of the immediate each 16 bytes of a wider vector have for themselves; 0: they share them all.</summary>
+    static virtual int ImmediateStep => 0;
+
     static abstract Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s, ulong immediate);
 }
 

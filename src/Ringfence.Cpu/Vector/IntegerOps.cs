@@ -227,6 +227,8 @@ internal readonly struct SumAbsoluteDifferences : IVectorOp
 /// the immediate says: bit 2 for the destination, bits 1 and 0 for the source, in doublewords.</summary>
 internal readonly struct SumsOfAbsoluteDifferences : IVectorImmediateOp
 {
+    public static int ImmediateStep => 3;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s, ulong immediate)
     {

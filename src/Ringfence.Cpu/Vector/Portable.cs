@@ -60,6 +60,20 @@ internal static class Portable
         return result;
     }
 
+    /// <summary>A shift of each lane of <paramref name="d"/> by the same lane of <paramref name="counts"/>.</summary>
+    public static unsafe Vector128<byte> ShiftEach<T, TShift>(Vector128<byte> d, Vector128<byte> counts)
+        where T : unmanaged
+        where TShift : struct, IShift
+    {
+        Vector128<byte> result = default;
+        for (int i = 0; i < 16 / sizeof(T); i++)
+        {
+            ulong count = sizeof(T) == 4 ? counts.AsUInt32()[i] : counts.AsUInt64()[i];
+            result = result.As<byte, T>().WithElement(i, TShift.Do(d, count).As<byte, T>()[i]).AsByte();
+        }
+        return result;
+    }
+
     /// <summary>Eight sums: of the first four bytes of <paramref name="b"/> and four of <paramref name="a"/>, each one further.</summary>
     public static Vector128<ushort> SumsOfAbsoluteDifferences(Vector128<byte> a, Vector128<byte> b)
     {

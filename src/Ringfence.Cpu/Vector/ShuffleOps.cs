@@ -73,6 +73,8 @@ internal readonly struct ShuffleSingles : IVectorImmediateOp
 /// <summary>SHUFPD.</summary>
 internal readonly struct ShuffleDoubles : IVectorImmediateOp
 {
+    public static int ImmediateStep => 2;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s, ulong immediate) => Vector128.Create(
         (immediate & 1) == 0 ? d.AsUInt64().GetElement(0) : d.AsUInt64().GetElement(1),
@@ -216,6 +218,8 @@ internal readonly unsafe struct InsertLoadedSingle : IVectorInstruction<uint>
 internal readonly unsafe struct Blend<T> : IVectorImmediateOp
     where T : unmanaged
 {
+    public static int ImmediateStep => sizeof(T) == 2 ? 0 : 16 / sizeof(T);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<byte> Do(Vector128<byte> d, Vector128<byte> s, ulong immediate)
     {

@@ -88,9 +88,10 @@ internal readonly unsafe ref struct Site
         return true;
     }
 
-    public bool AlignedStore()
+    public bool AlignedStore<T>()
+        where T : unmanaged
     {
-        Op->Handler = _plain ? &VectorHandlers.AlignedStore<Plain> : &VectorHandlers.AlignedStore<Wide>;
+        Op->Handler = _plain ? &VectorHandlers.AlignedStore<T, Plain> : &VectorHandlers.AlignedStore<T, Wide>;
         return true;
     }
 

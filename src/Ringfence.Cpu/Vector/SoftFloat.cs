@@ -4,17 +4,17 @@ namespace Ringfence.Cpu.Vector;
 
 /// <summary>
 /// IEEE 754 arithmetic in integers as SSE does it, for everything that the host's arithmetic cannot tell: exceptions, other roundings,
-/// denormals as zeros, flushing to zero. <typeparamref name="T"/> is float or double; values are its bits in a ulong.
+/// denormals as zeros, flushing to zero. <typeparamref name="T"/> is Half, float or double; values are its bits in a ulong.
 /// </summary>
 /// <remarks>Within: a finite number is sign, biased exponent and significand, the latter with its leading one in bit 62, so that there
 /// is room for a carry above and at least ten bits below those of the format; bit 0 collects what was shifted out.</remarks>
-internal static unsafe class SoftFloat<T>
+internal static unsafe partial class SoftFloat<T>
     where T : unmanaged
 {
     private const int Lead = 62;
 
-    private static int FractionBits => sizeof(T) == 4 ? 23 : 52;
-    private static int MaximumExponent => sizeof(T) == 4 ? 0xFF : 0x7FF;
+    private static int FractionBits => sizeof(T) == 2 ? 10 : sizeof(T) == 4 ? 23 : 52;
+    private static int MaximumExponent => sizeof(T) == 2 ? 0x1F : sizeof(T) == 4 ? 0xFF : 0x7FF;
     private static int Bias => MaximumExponent >> 1;
     private static int ExtraBits => Lead - FractionBits;
     private static ulong Fraction => (1UL << FractionBits) - 1;

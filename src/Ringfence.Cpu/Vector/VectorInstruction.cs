@@ -87,16 +87,17 @@ internal static unsafe class VectorHandlers
         return o->Handler(s, o);
     }
 
-    /// <summary>Stores 16 bytes at a multiple of 16.</summary>
-    public static Op* AlignedStore<TAddressing>(CpuState* s, Op* o)
+    /// <summary>Stores a whole vector at a multiple of its size.</summary>
+    public static Op* AlignedStore<T, TAddressing>(CpuState* s, Op* o)
+        where T : unmanaged
         where TAddressing : struct, IAddressing
     {
         ulong linear = TAddressing.Linear(s, o);
-        if ((linear & 15) != 0)
+        if ((linear & ((ulong)sizeof(T) - 1)) != 0)
         {
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
-        if (!GuestAccess.Write(s, linear, *(Vector128<byte>*)((byte*)s + o->Source)))
+        if (!GuestAccess.Write(s, linear, *(T*)((byte*)s + o->Source)))
         {
             return Exits.Abort(s, o);
         }

@@ -7,8 +7,11 @@ namespace Ringfence.Cpu.Tests.SystemLevel;
 public sealed unsafe class FuzzTests
 {
     /// <summary>For each mode; RINGFENCE_FUZZ_RUNS asks for more.</summary>
-    private const int Runs = 1_500;
+    private const int Runs = 3_000;
     private const int CodeBytes = 48;
+    /// <summary>What runs spoil in memory is left to the next ones, so often.</summary>
+    private const int RunsPerImage = 16;
+    private const byte Halt = 0xF4;
 
     /// <summary>Registers are mostly near mapped memory, so that code gets further than its first access.</summary>
     private static readonly ulong[] Interesting =
@@ -31,15 +34,19 @@ public sealed unsafe class FuzzTests
         byte[] image = new byte[0x2_2000];
         new ReadOnlySpan<byte>(guest.Memory.Pointer(0), image.Length).CopyTo(image);
         // Code that runs or jumps out of its bytes soon halts.
-        image.AsSpan(0x400, 0xC00).Fill(0xF4);
-        image.AsSpan((int)Guest.Code, 0x4000).Fill(0xF4);
-        image.AsSpan((int)Guest.Data).Fill(0xF4);
+        image.AsSpan(0x400, 0xC00).Fill(Halt);
+        image.AsSpan((int)Guest.Code, 0x4000).Fill(Halt);
+        image.AsSpan((int)Guest.Data).Fill(Halt);
+        new Span<byte>(guest.Memory.Pointer((ulong)image.Length), (int)GuestMemory.VgaWindow - image.Length).Fill(Halt);
+        new Span<byte>(guest.Memory.Pointer(GuestMemory.VgaWindowEnd), (int)(Guest.MemorySize - GuestMemory.VgaWindowEnd)).Fill(Halt);
         CpuState pristine = *guest.State;
         using var watchdog = new Watchdog(guest.Processor);
         for (int run = 0; run < runs; run++)
         {
-            // What the last run spoiled.
-            guest.Memory.Write(0, image);
+            if (run % RunsPerImage == 0)
+            {
+                guest.Memory.Write(0, image);
+            }
             Restore(guest, pristine);
             if (user)
             {

@@ -15,6 +15,12 @@ internal static class Forms
             CpuidFeature.SSE4A, CpuidFeature.AES, CpuidFeature.PCLMULQDQ, CpuidFeature.SHA, CpuidFeature.GFNI,
         ];
 
+    private static readonly CpuidFeature[] VexFeatures =
+        [
+            CpuidFeature.AVX, CpuidFeature.AVX2, CpuidFeature.FMA, CpuidFeature.F16C, CpuidFeature.AES, CpuidFeature.PCLMULQDQ, CpuidFeature.GFNI,
+            CpuidFeature.VAES, CpuidFeature.VPCLMULQDQ,
+        ];
+
     /// <summary>FISTTP is an x87 instruction, CRC32 an integer one, MONITOR and MWAIT are the system's.</summary>
     private static readonly Mnemonic[] Elsewhere = [Mnemonic.Fisttp, Mnemonic.Crc32, Mnemonic.Monitor, Mnemonic.Mwait];
 
@@ -23,11 +29,16 @@ internal static class Forms
 
     /// <summary>PCMPESTRI and its kin, whose every immediate is another instruction.</summary>
     public static bool IsText(Mnemonic mnemonic) =>
-        mnemonic is >= Mnemonic.Pcmpestri and <= Mnemonic.Pcmpestrm64 or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm;
+        mnemonic is >= Mnemonic.Pcmpestri and <= Mnemonic.Pcmpestrm64 or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm
+            or (>= Mnemonic.Vpcmpestri and <= Mnemonic.Vpcmpestrm64) or Mnemonic.Vpcmpistri or Mnemonic.Vpcmpistrm;
 
     private static bool IsWanted(Code code)
     {
         OpCodeInfo info = code.ToOpCode();
+        if (info.Encoding == EncodingKind.VEX)
+        {
+            return info.Mode64 && code.CpuidFeatures().All(VexFeatures.Contains);
+        }
         return info.Mode64 && info.Encoding == EncodingKind.Legacy && !Elsewhere.Contains(code.Mnemonic())
             && code.CpuidFeatures().Any(Features.Contains) && !code.CpuidFeatures().Contains(CpuidFeature.FPU);
     }
@@ -38,13 +49,15 @@ internal static class Forms
         foreach (Code code in codes)
         {
             OpCodeInfo info = code.ToOpCode();
-            bool text = IsText(code.Mnemonic());
+            bool text = IsText(code.Mnemonic()) && info.Encoding == EncodingKind.Legacy;
+            bool compares = code.Mnemonic() is Mnemonic.Vcmpps or Mnemonic.Vcmppd or Mnemonic.Vcmpss or Mnemonic.Vcmpsd;
             foreach (bool memory in new[] { false, true })
             {
-                int immediates = text ? 128 : Enumerable.Range(0, info.OpCount).Any(i => info.GetOpKind(i) == OpCodeOperandKind.imm8) ? 24 : 1;
+                int immediates = text ? 128 : compares ? 36
+                    : Enumerable.Range(0, info.OpCount).Any(i => info.GetOpKind(i) == OpCodeOperandKind.imm8) ? 24 : 1;
                 for (int i = 0; i < immediates; i++)
                 {
-                    byte immediate = text || i < 8 ? (byte)i : (byte)random.Next(256);
+                    byte immediate = text || i < (compares ? 32 : 8) ? (byte)i : (byte)random.Next(256);
                     if (Make(code, info, memory, immediate, random) is { } instruction)
                     {
                         yield return instruction;
@@ -58,21 +71,23 @@ internal static class Forms
     private static Instruction? Make(Code code, OpCodeInfo info, bool memory, byte immediate, Random random)
     {
         var instruction = new Instruction { Code = code };
-        bool either = false;
+        int number = random.Next(16);
         bool isMemory = false;
         for (int i = 0; i < info.OpCount; i++)
         {
             OpCodeOperandKind kind = info.GetOpKind(i);
             string name = kind.ToString();
-            if (kind is OpCodeOperandKind.mem)
+            if (kind is OpCodeOperandKind.mem || (name.EndsWith("_or_mem", StringComparison.Ordinal) && memory))
             {
-                either = isMemory = true;
+                isMemory = true;
                 SetMemory(ref instruction, i);
             }
-            else if (name.EndsWith("_or_mem", StringComparison.Ordinal) && memory)
+            else if (name.StartsWith("mem_vsib", StringComparison.Ordinal))
             {
-                either = isMemory = true;
+                isMemory = true;
                 SetMemory(ref instruction, i);
+                instruction.MemoryIndex = (name.EndsWith('y') ? Register.YMM0 : Register.XMM0) + ((number + 5) & 15);
+                instruction.MemoryIndexScale = 1 << random.Next(4);
             }
             else if (kind is OpCodeOperandKind.imm8)
             {
@@ -88,22 +103,26 @@ internal static class Forms
             else if (kind is OpCodeOperandKind.seg_rDI)
             {
                 instruction.SetOpKind(i, OpKind.MemorySegRDI);
-                either = isMemory = true;
+                isMemory = true;
             }
             else
             {
                 // Never RSP, RSI, RDI, R15: those have a role in the harness.
                 Register first = name.StartsWith("xmm", StringComparison.Ordinal) ? Register.XMM0
+                    : name.StartsWith("ymm", StringComparison.Ordinal) ? Register.YMM0
                     : name.StartsWith("mm", StringComparison.Ordinal) ? Register.MM0
                     : name.StartsWith("r64", StringComparison.Ordinal) ? Register.RAX
                     : name.StartsWith("r32", StringComparison.Ordinal) ? Register.EAX
                     : throw new InvalidOperationException($"{code}: operand {name}");
-                int number = first is Register.XMM0 ? random.Next(16) : first is Register.MM0 ? random.Next(8) : random.Next(2) == 0 ? random.Next(4) : 8 + random.Next(7);
+                bool vector = first is Register.XMM0 or Register.YMM0;
+                // Now and then the same register again; a gather's are all different.
+                number = instruction.MemoryIndex != Register.None ? (number + 10) & 15
+                    : vector ? i > 0 && random.Next(4) == 0 ? number : random.Next(16)
+                    : first is Register.MM0 ? random.Next(8) : random.Next(2) == 0 ? random.Next(4) : 8 + random.Next(7);
                 instruction.SetOpKind(i, OpKind.Register);
                 instruction.SetOpRegister(i, first + number);
             }
         }
-        _ = either;
         return isMemory == memory ? instruction : null;
     }
 

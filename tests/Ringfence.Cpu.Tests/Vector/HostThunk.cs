@@ -6,7 +6,8 @@ namespace Ringfence.Cpu.Tests.Vector;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct MachineImage
 {
-    public fixed byte Xmm[16 * 16];
+    /// <summary>16 registers of 32 bytes.</summary>
+    public fixed byte Ymm[16 * 32];
     public fixed ulong Mm[8];
     public fixed ulong Gpr[16];
     public ulong Flags;
@@ -18,11 +19,11 @@ internal unsafe struct MachineImage
 internal sealed unsafe class HostThunk : IDisposable
 {
     private const int CodeBytes = 8192;
-    private const int MmOffset = 256;
-    private const int GprOffset = 320;
-    private const int FlagsOffset = 448;
-    private const int MxcsrOffset = 456;
-    private const int HostMxcsrOffset = 460;
+    private const int MmOffset = 512;
+    private const int GprOffset = 576;
+    private const int FlagsOffset = 704;
+    private const int MxcsrOffset = 712;
+    private const int HostMxcsrOffset = 716;
     private readonly byte* _code;
 
     public HostThunk() => _code = (byte*)mmap(null, CodeBytes, 7, 0x22, -1, 0);
@@ -45,9 +46,9 @@ internal sealed unsafe class HostThunk : IDisposable
         }
         for (int i = 0; i < 16; i++)
         {
-            // movups xmmI, [r15 + ..]
-            Emit((byte)(i < 8 ? 0x41 : 0x45), 0x0F, 0x10, (byte)(0x87 | ((i & 7) << 3)));
-            Offset(16 * i);
+            // vmovups ymmI, [r15 + ..]
+            Emit(0xC4, (byte)(i < 8 ? 0xC1 : 0x41), 0x7C, 0x10, (byte)(0x87 | ((i & 7) << 3)));
+            Offset(32 * i);
         }
         Emit(0x41, 0xFF, 0xB7);
         Offset(FlagsOffset);
@@ -85,11 +86,11 @@ internal sealed unsafe class HostThunk : IDisposable
         }
         for (int i = 0; i < 16; i++)
         {
-            Emit((byte)(i < 8 ? 0x41 : 0x45), 0x0F, 0x11, (byte)(0x87 | ((i & 7) << 3)));
-            Offset(16 * i);
+            Emit(0xC4, (byte)(i < 8 ? 0xC1 : 0x41), 0x7C, 0x11, (byte)(0x87 | ((i & 7) << 3)));
+            Offset(32 * i);
         }
-        // emms; pop what was pushed; ret
-        Emit(0x0F, 0x77, 0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5D, 0x5B, 0xC3);
+        // vzeroupper; emms; pop what was pushed; ret
+        Emit(0xC5, 0xF8, 0x77, 0x0F, 0x77, 0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5D, 0x5B, 0xC3);
         CollectionsMarshal.AsSpan(code).CopyTo(new Span<byte>(_code, CodeBytes));
     }
 

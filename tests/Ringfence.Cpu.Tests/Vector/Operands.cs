@@ -23,7 +23,7 @@ internal static unsafe class Operands
     public static void Fill(MachineImage* image, Random random)
     {
         *image = default;
-        FillVector(new Span<byte>(image->Xmm, 256), random);
+        FillVector(new Span<byte>(image->Ymm, 512), random);
         FillVector(new Span<byte>(image->Mm, 64), random);
         for (int i = 0; i < 16; i++)
         {
@@ -69,7 +69,7 @@ internal static unsafe class Operands
         {
             return;
         }
-        Letters(new Span<byte>(image->Xmm, 256), random);
+        Letters(new Span<byte>(image->Ymm, 512), random);
         Letters(memory, random);
         foreach (int register in new[] { 0, 2 })
         {

@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
 using Ringfence.Cpu.Vector;
+using Ringfence.Cpu.Vector.Vex;
 
 namespace Ringfence.Cpu.Tests.Vector;
 
@@ -73,6 +74,21 @@ public sealed class PortableTests
             // Equal words: the first counts.
             s &= Vector128.Create((ushort)0x0300).AsByte();
             Assert.Equal(MinimumPosition.Do(d, s).AsUInt16(), Portable.MinimumPosition(s.AsUInt16()));
+        }
+    }
+
+    [Fact]
+    public void ShiftsOfEachLaneAreTheSame()
+    {
+        for (int i = 0; i < Rounds; i++)
+        {
+            Vector128<byte> d = Next();
+            Vector128<byte> s = (i & 1) == 0 ? Next() : Vector128.Create((uint)_random.Next(34), 31, 63, (uint)_random.Next(70)).AsByte();
+            Assert.Equal(ShiftLeftEach<uint>.Do(d, s), Portable.ShiftEach<uint, ShiftLeft<uint>>(d, s));
+            Assert.Equal(ShiftLeftEach<ulong>.Do(d, s), Portable.ShiftEach<ulong, ShiftLeft<ulong>>(d, s));
+            Assert.Equal(ShiftRightEach<uint>.Do(d, s), Portable.ShiftEach<uint, ShiftRight<uint>>(d, s));
+            Assert.Equal(ShiftRightEach<ulong>.Do(d, s), Portable.ShiftEach<ulong, ShiftRight<ulong>>(d, s));
+            Assert.Equal(ShiftRightArithmeticEach.Do(d, s), Portable.ShiftEach<int, ShiftRightArithmetic<int>>(d, s));
         }
     }
 

@@ -4,7 +4,7 @@ using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.Vector;
-using Register = Iced.Intel.Register;
+using Ringfence.Cpu.Vector.Vex;
 
 namespace Ringfence.Cpu.Tests.Vector;
 
@@ -12,6 +12,7 @@ namespace Ringfence.Cpu.Tests.Vector;
 internal sealed unsafe class Rig : IDisposable
 {
     private const int Page = 4096;
+    private const byte Untouched = 0xA5;
     private readonly TlbEntry* _tlb;
     private readonly Op* _ops;
 
@@ -44,12 +45,11 @@ internal sealed unsafe class Rig : IDisposable
     /// <summary>Binds one instruction as the block builder does.</summary>
     public bool Bind(in Instruction instruction)
     {
-        ushort none = Offset(&State->Zero);
         *_ops = new Op
         {
-            Base = none,
-            Index = none,
-            Segment = none,
+            Base = Slots.Zero,
+            Index = Slots.Zero,
+            Segment = Slots.Zero,
             AddressMask = ulong.MaxValue,
             Displacement = (int)instruction.MemoryDisplacement32,
             Length = (byte)instruction.Length,
@@ -62,20 +62,22 @@ internal sealed unsafe class Rig : IDisposable
                     _ops->Immediate = (ulong)(sbyte)instruction.Immediate8;
                     break;
                 case OpKind.Memory:
-                    _ops->Base = Offset((ulong*)State->Gpr + instruction.MemoryBase.GetNumber());
+                    _ops->Base = Slots.Of(instruction.MemoryBase);
+                    _ops->Index = Slots.Of(instruction.MemoryIndex);
+                    _ops->Scale = (byte)int.Log2(instruction.MemoryIndexScale);
                     break;
                 case OpKind.Register when i == 0:
-                    _ops->Destination = RegisterOffset(instruction.GetOpRegister(i));
+                    _ops->Destination = Slots.Of(instruction.GetOpRegister(i));
                     break;
                 case OpKind.Register when i == 1:
-                    _ops->Source = RegisterOffset(instruction.GetOpRegister(i));
+                    _ops->Source = Slots.Of(instruction.GetOpRegister(i));
                     break;
                 default:
                     break;
             }
         }
         _ops[1] = new Op { Handler = &Stop };
-        return VectorBinder.Bind(instruction, _ops);
+        return instruction.Encoding == EncodingKind.VEX ? VexBinder.Bind(instruction, _ops) : VectorBinder.Bind(instruction, _ops);
     }
 
     /// <summary>Runs the bound instruction; false if it left with a fault.</summary>
@@ -89,7 +91,8 @@ internal sealed unsafe class Rig : IDisposable
     {
         for (int i = 0; i < 16; i++)
         {
-            Buffer16(image->Xmm + (16 * i)).CopyTo(Buffer16(State->Vectors + (64 * i)));
+            Half(image->Ymm + (32 * i)).CopyTo(Half(State->Vectors + (64 * i)));
+            Half(State->Vectors + (64 * i) + 32).Fill(Untouched);
             State->Gpr[i] = image->Gpr[i];
         }
         for (int i = 0; i < 8; i++)
@@ -104,7 +107,7 @@ internal sealed unsafe class Rig : IDisposable
     {
         for (int i = 0; i < 16; i++)
         {
-            Buffer16(State->Vectors + (64 * i)).CopyTo(Buffer16(image->Xmm + (16 * i)));
+            Half(State->Vectors + (64 * i)).CopyTo(Half(image->Ymm + (32 * i)));
             image->Gpr[i] = State->Gpr[i];
         }
         for (int i = 0; i < 8; i++)
@@ -117,6 +120,9 @@ internal sealed unsafe class Rig : IDisposable
 
     public byte* X87 => (byte*)&State->X87;
 
+    /// <summary>Whether bits 256 to 511 of a register are all zero, or what <see cref="Load"/> left there.</summary>
+    public bool UpperIs(int register, bool zero) => !Half(State->Vectors + (64 * register) + 32).ContainsAnyExcept(zero ? (byte)0 : Untouched);
+
     public void Dispose()
     {
         NativeMemory.AlignedFree(State);
@@ -127,15 +133,5 @@ internal sealed unsafe class Rig : IDisposable
 
     private static Op* Stop(CpuState* s, Op* o) => o;
 
-    private static Span<byte> Buffer16(byte* p) => new(p, 16);
-
-    private ushort Offset(void* field) => (ushort)((byte*)field - (byte*)State);
-
-    private ushort RegisterOffset(Register register)
-    {
-        int number = register.GetNumber();
-        return register.IsXMM() ? Offset(State->Vectors + (64 * number))
-            : register.IsMM() ? Offset((byte*)&State->X87 + (16 * number))
-            : Offset((ulong*)State->Gpr + number);
-    }
+    private static Span<byte> Half(byte* p) => new(p, 32);
 }

@@ -201,7 +201,15 @@ internal static unsafe class SegmentGuard
         return Refuse(s, o);
     }
 
-    private static Op* Refuse(CpuState* s, Op* o) => Exits.Fault(s, o, o->Segment == Slots.Segment(2) ? Vectors.StackFault : Vectors.GeneralProtection);
+    /// <summary>Records the exception for an access that <see cref="Permits"/> denies.</summary>
+    public static void RecordRefusal(CpuState* s, Op* o) =>
+        Exits.Record(s, o->Segment == Slots.Segment(2) ? Vectors.StackFault : Vectors.GeneralProtection);
+
+    private static Op* Refuse(CpuState* s, Op* o)
+    {
+        RecordRefusal(s, o);
+        return Exits.Abort(s, o);
+    }
 
     private static ulong StackMask(CpuState* s) => (s->Mode & CodeMode.Stack32) != 0 ? uint.MaxValue : ushort.MaxValue;
 }
