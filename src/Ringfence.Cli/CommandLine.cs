@@ -17,9 +17,10 @@ internal sealed class CommandLine
     private readonly Option<string?> _append = Text("--append", "STRING", "Kernel command line");
     private readonly Option<string?> _memory = Text("--memory", "SIZE", "Guest memory: 512M, 1G; a plain number is MiB [default: 512M]");
     private readonly Option<string?> _cpus = Text("--cpus", "N", "Number of virtual processors [default: 1]");
-    private readonly Option<string?> _cpu = Text("--cpu", "MODEL", $"Processor model: {string.Join(", ", Ringfence.Engine.CpuModelNames.All)} [default: max]");
+    private readonly Option<string?> _cpu = Text("--cpu", "MODEL[,+F|,-F]...", "Processor model ('ringfence cpu list' names them), and features to add or take away [default: max]");
     private readonly Option<string?> _engine = Text("--engine", "NAME", $"Execution engine: {string.Join(", ", EngineNames.All)} [default: auto]");
     private readonly Option<string?> _serial = Text("--serial", "WHERE", "First serial line: stdio, file:F or none [default: stdio]");
+    private readonly Option<string?> _screen = Text("--screen", "KIND", "Display: text (a VGA in text mode, printed at the end) or none [default: none]");
     private readonly Option<string?> _timeout = Text("--timeout", "TIME", "End the guest after this time (60s, 2m, 500ms) with exit code 124");
     private readonly Option<bool> _stats = new("--stats") { Description = "Print statistics on standard error at the end" };
     private readonly Option<string?> _trace = Text("--trace", "exits[:F]", "A line for each exit to the VMM, on standard error or to a file");
@@ -28,24 +29,41 @@ internal sealed class CommandLine
     private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End at a reset instead of starting the guest again" };
     private readonly Option<string?> _gdb = Text("--gdb", "HOST:PORT", "Wait there for gdb before the guest runs; port 0 takes a free one");
     private readonly Option<bool> _version = new("--version") { Description = "Show the version" };
+    private readonly Argument<string?> _model = new("MODEL")
+    {
+        HelpName = "MODEL[,+F|,-F]...",
+        Description = "Processor model, and features to add or take away",
+        Arity = ArgumentArity.ZeroOrOne,
+    };
+    private readonly Option<bool> _json = new("--json") { Description = "For programs: JSON" };
     private readonly Func<RunOptions, int> _run;
+    private readonly Func<CpuOptions, TextWriter, int> _showCpus;
     private readonly RootCommand _root;
     private readonly Command _runCommand;
+    private readonly Command _cpuCommand;
+    private readonly Command _cpuList;
+    private readonly Command _cpuShow;
 
     /// <param name="run">Runs a guest and returns the exit code.</param>
-    public CommandLine(Func<RunOptions, int> run)
+    /// <param name="cpus">Writes what is asked about processor models and returns the exit code.</param>
+    public CommandLine(Func<RunOptions, int> run, Func<CpuOptions, TextWriter, int> cpus)
     {
         _run = run;
+        _showCpus = cpus;
         _runCommand = new Command("run", "Run a guest until it ends")
         {
-            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _timeout, _stats, _trace, _debugExit,
+            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _screen, _timeout, _stats, _trace, _debugExit,
             _testDevice, _noReboot, _gdb,
         };
+        _cpuList = new Command("list", "Name the processor models") { _json };
+        _cpuShow = new Command("show", "Tell what a processor model is: signature, caches, features advertised and withheld") { _model, _json };
+        _cpuCommand = new Command("cpu", "Tell of processor models") { _cpuList, _cpuShow };
         _root = new RootCommand("Ringfence runs x86 guests on a processor of its own.");
         // The built-in one prints the build's identity too.
         _root.Options.Remove(_root.Options.Single(option => option is VersionOption));
         _root.Options.Add(_version);
         _root.Subcommands.Add(_runCommand);
+        _root.Subcommands.Add(_cpuCommand);
     }
 
     /// <summary>Parses and runs. Everything that goes wrong is one line on <paramref name="error"/>.</summary>
@@ -59,11 +77,10 @@ internal sealed class CommandLine
         }
         try
         {
-            if (result.CommandResult.Command == _root)
-            {
-                return InvokeRoot(result, output);
-            }
-            return _run(Read(result));
+            Command command = result.CommandResult.Command;
+            return command == _root ? InvokeRoot(result, output)
+                : command == _runCommand ? _run(Read(result))
+                : _showCpus(ReadCpu(result, command), output);
         }
         catch (UsageException wrong)
         {
@@ -114,6 +131,7 @@ internal sealed class CommandLine
             Cpu = result.GetValue(_cpu),
             Engine = result.GetValue(_engine),
             Serial = result.GetValue(_serial),
+            Screen = result.GetValue(_screen),
             Timeout = result.GetValue(_timeout),
             Stats = result.GetValue(_stats),
             Trace = result.GetValue(_trace),
@@ -122,6 +140,25 @@ internal sealed class CommandLine
             NoReboot = result.GetValue(_noReboot),
             Gdb = result.GetValue(_gdb),
         });
+    }
+
+    private CpuOptions ReadCpu(ParseResult result, Command command)
+    {
+        string help = command == _cpuCommand ? "ringfence cpu --help" : $"ringfence cpu {command.Name} --help";
+        if (result.UnmatchedTokens.Count > 0)
+        {
+            throw Unknown(result.UnmatchedTokens[0], command == _cpuCommand ? "command" : "argument", help);
+        }
+        if (command == _cpuCommand)
+        {
+            throw new UsageException("cpu: neither list nor show: 'ringfence cpu --help' tells more");
+        }
+        string? model = command == _cpuShow ? result.GetValue(_model) : null;
+        if (command == _cpuShow && model is null)
+        {
+            throw new UsageException("cpu show: which model? ('ringfence cpu list' names them)");
+        }
+        return new CpuOptions(model, result.GetValue(_json));
     }
 
     private void CheckCount(Option option, OptionResult given)

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using Ringfence.Debugging;
+using Ringfence.Devices.Display;
 using Ringfence.Engine;
 using Ringfence.Engine.Software;
 using Ringfence.Firmware;
@@ -11,8 +12,15 @@ namespace Ringfence.Cli;
 /// The one place that knows concrete engines.</summary>
 internal static class RunCommand
 {
+    /// <summary>`ringfence cpu`: the models of the engine that would run a guest.</summary>
+    public static int ShowCpus(CpuOptions options, TextWriter output)
+    {
+        CpuCommand.Run(options, new SoftwareEngine(), output);
+        return ExitCode.Ended;
+    }
+
     /// <returns>The exit code. What there is to say is on <paramref name="error"/>, after the terminal has been restored.</returns>
-    public static int Run(RunOptions options, TextWriter error)
+    public static int Run(RunOptions options, TextWriter output, TextWriter error)
     {
         // Both engine names mean the same one as long as there is one.
         var engine = new SoftwareEngine();
@@ -23,11 +31,15 @@ internal static class RunCommand
         }
         try
         {
-            return RunMachine(options, engine, error);
+            return RunMachine(options, engine, output, error);
         }
         catch (MachineSpecException e)
         {
             throw new UsageException(e.Message);
+        }
+        catch (CpuModelException e)
+        {
+            throw new UsageException($"--cpu: {e.Message}");
         }
         catch (Exception e) when (e is GuestLoadException or InsufficientMemoryException or HostFileException)
         {
@@ -36,12 +48,13 @@ internal static class RunCommand
         }
     }
 
-    private static int RunMachine(RunOptions options, IEngine engine, TextWriter error)
+    private static int RunMachine(RunOptions options, IEngine engine, TextWriter output, TextWriter error)
     {
         using TextWriter? trace = OpenTrace(options, error);
         MachineEnd end;
         StopReason stopped;
         StatsReport? stats = null;
+        TextScreen? screen;
         using (var stop = new StopRequests(options.Timeout))
         {
             // Before the terminal is raw, since it says something.
@@ -65,12 +78,17 @@ internal static class RunCommand
                 debugger?.Dispose();
             }
             stopped = stop.Reason;
+            screen = machine.Screen;
             if (options.Stats)
             {
                 stats = new StatsReport(machine.Statistics.Elapsed, machine.Statistics.Vcpus, StatsReport.ReadPeakMemory());
             }
         }
         trace?.Flush();
+        if (screen is not null)
+        {
+            ScreenReport.Write(screen, output);
+        }
         if (end.Report is { Length: > 0 } report)
         {
             error.WriteLine(report.TrimEnd());
@@ -100,6 +118,7 @@ internal static class RunCommand
         TestDevice = options.TestDevice,
         NoReboot = options.NoReboot,
         Serial = serial,
+        Screen = options.Screen,
         Trace = trace is null ? null : new ExitTraceWriter(trace),
         MeasureTime = options.Stats,
     };

@@ -1,6 +1,7 @@
 using System.Net;
 using Ringfence.Engine;
 using Ringfence.Host;
+using Ringfence.Machine;
 
 namespace Ringfence.Cli;
 
@@ -30,10 +31,12 @@ internal sealed record RunOptions
     /// <summary>Bytes.</summary>
     public ulong Memory { get; init; } = DefaultMemory;
     public int Cpus { get; init; } = 1;
+    /// <summary>The engine checks it.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
     public string Engine { get; init; } = EngineNames.Auto;
     public SerialKind Serial { get; init; } = SerialKind.Stdio;
     public string? SerialFile { get; init; }
+    public ScreenKind Screen { get; init; }
     public TimeSpan? Timeout { get; init; }
     public bool Stats { get; init; }
     public bool Trace { get; init; }
@@ -63,10 +66,11 @@ internal sealed record RunOptions
             Append = raw.Append ?? "",
             Memory = raw.Memory is null ? DefaultMemory : ParseMemory(raw.Memory),
             Cpus = raw.Cpus is null ? 1 : ParseCpus(raw.Cpus),
-            Cpu = raw.Cpu is null ? CpuModelNames.Max : OneOf("--cpu", "model", raw.Cpu, CpuModelNames.All),
+            Cpu = raw.Cpu ?? CpuModelNames.Max,
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
             Serial = serial,
             SerialFile = serialFile,
+            Screen = ParseScreen(raw.Screen),
             Timeout = raw.Timeout is null ? null : ParseTimeout(raw.Timeout),
             Stats = raw.Stats,
             Trace = trace,
@@ -130,6 +134,13 @@ internal sealed record RunOptions
         _ => throw new UsageException($"--serial: '{text}' is none of stdio, file:F, none"),
     };
 
+    private static ScreenKind ParseScreen(string? text) => text switch
+    {
+        null or "none" => ScreenKind.None,
+        "text" => ScreenKind.Text,
+        _ => throw new UsageException($"--screen: '{text}' is neither text nor none"),
+    };
+
     private static (bool On, string? File) ParseTrace(string? text) => text switch
     {
         null => (false, null),
@@ -157,6 +168,7 @@ internal sealed record RawRunOptions
     public string? Cpu { get; init; }
     public string? Engine { get; init; }
     public string? Serial { get; init; }
+    public string? Screen { get; init; }
     public string? Timeout { get; init; }
     public bool Stats { get; init; }
     public string? Trace { get; init; }

@@ -21,8 +21,10 @@ public interface IProcessorBus
     /// <summary>EOI of a level-triggered vector, for IOAPICs.</summary>
     void EndOfInterrupt(byte vector);
 
-    /// <summary>An inter-processor interrupt: the interrupt command register as written (SDM 3A 11.6.1), from the processor with this APIC ID.</summary>
-    void SendInterprocessorInterrupt(uint source, ulong command);
+    /// <summary>An inter-processor interrupt from this processor.</summary>
+    /// <param name="command">The low half of the interrupt command register (SDM 3A 11.6.1).</param>
+    /// <param name="destination">Physical or logical; all ones for all.</param>
+    void SendInterprocessorInterrupt(uint command, uint destination);
 }
 
 /// <summary>Told of what leaves guest code, for tracing. Called on the thread that runs the processor.</summary>
@@ -56,6 +58,8 @@ public enum RunResult
     ExitRequested,
     /// <summary>HLT: nothing to do until <see cref="Processor.HasWakeEvent"/>. Run again to go on.</summary>
     Halted,
+    /// <summary>MWAIT: as <see cref="Halted"/>, but a store ends it too: <see cref="Processor.MonitoredLineChanged"/>, which no one is told of.</summary>
+    Waiting,
     /// <summary>Triple fault. <see cref="Processor.ShutdownReport"/> tells how.</summary>
     Shutdown,
     /// <summary><see cref="Processor.SetStops"/> asked for it: <see cref="Processor.Stop"/> tells why.</summary>

@@ -16,20 +16,14 @@ public sealed unsafe partial class Processor
     /// <summary>A step was asked for and has been made, though <see cref="Run"/> came back for another reason.</summary>
     public bool StepDone => Stops is { StepDone: true };
 
-    /// <summary>An NMI waits to be taken. Set only while the processor does not run.</summary>
-    public bool NmiPending
+    /// <summary>How many NMIs wait to be taken, 0 to 2. Set only while the processor does not run.</summary>
+    public int PendingNmis
     {
-        get => (State->Attention & Attentions.Nmi) != 0;
+        get => (State->Attention & Attentions.AnyNmi) switch { 0 => 0, Attentions.AnyNmi => 2, _ => 1 };
         set
         {
-            if (value)
-            {
-                Interlocked.Or(ref State->Attention, Attentions.Nmi);
-            }
-            else
-            {
-                Interlocked.And(ref State->Attention, ~Attentions.Nmi);
-            }
+            Interlocked.And(ref State->Attention, ~Attentions.AnyNmi);
+            Interlocked.Or(ref State->Attention, value switch { 0 => 0, 1 => Attentions.Nmi, _ => Attentions.AnyNmi });
         }
     }
 

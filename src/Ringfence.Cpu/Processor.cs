@@ -37,7 +37,10 @@ public sealed unsafe partial class Processor : IDisposable
         Mmu = new Mmu(this, State, memory);
         shared ??= new SharedCode(memory);
         shared.Join(this);
-        CodeRequests = new CodeRequestQueue(this);
+        Shared = shared;
+        CodeRequests = new CodeRequestQueue(this, shared.Exclusive);
+        Monitor = new MonitoredLine(this, memory);
+        Locked = new LockedAccess(this, memory, shared);
         Blocks = new BlockCache(this, State, memory, shared);
         Apic = new LocalApic(apicId, clock, this, woken);
         Segments = new SegmentLoader(this);
@@ -77,7 +80,13 @@ public sealed unsafe partial class Processor : IDisposable
 
     internal Mmu Mmu { get; }
 
+    internal LockedAccess Locked { get; }
+
+    internal MonitoredLine Monitor { get; }
+
     internal BlockCache Blocks { get; }
+
+    internal SharedCode Shared { get; }
 
     internal CodeRequestQueue CodeRequests { get; }
 
@@ -113,10 +122,13 @@ public sealed unsafe partial class Processor : IDisposable
         Debugging.Update();
     }
 
-    /// <summary>What firmware does to a bootstrap processor before it hands on, for guests that are entered directly.</summary>
+    /// <summary>What firmware does to a processor before it hands on, for guests that are entered directly.</summary>
     public void PrepareAsFirmware()
     {
-        Apic.EnterVirtualWire();
+        if (ApicId == 0)
+        {
+            Apic.EnterVirtualWire();
+        }
         Msrs.SetFirmwareMemoryTypes();
     }
 
@@ -155,22 +167,26 @@ public sealed unsafe partial class Processor : IDisposable
     /// <summary>Makes <see cref="Run"/> return soon. Any thread.</summary>
     public void RequestExit() => Raise(Attentions.Exit);
 
-    /// <summary>Asks for a non-maskable interrupt. Any thread.</summary>
-    public void RequestNmi() => Raise(Attentions.Nmi);
+    /// <summary>Asks for a non-maskable interrupt: two can wait, one while one is handled (<see cref="EndNmi"/>). Any thread.</summary>
+    public void RequestNmi()
+    {
+        // Each bit is set once: set again, an NMI that was taken in between would come twice.
+        if ((Interlocked.Or(ref State->Attention, Attentions.Nmi) & Attentions.Nmi) != 0)
+        {
+            Interlocked.Or(ref State->Attention, Attentions.SecondNmi);
+        }
+        Apic.Woken();
+    }
 
     /// <summary>The level of the INTR wire from the 8259 pair. Any thread.</summary>
-    public void SetExternalInterrupt(bool asserted)
-    {
-        Apic.ExternalInterrupt = asserted;
-        if (asserted)
-        {
-            Raise(Attentions.Interrupt);
-        }
-    }
+    public void SetExternalInterrupt(bool asserted) => Apic.SetExternalInterrupt(asserted);
 
     /// <summary>Whether a halted processor has a reason to go on.</summary>
     public bool HasWakeEvent =>
-        ((State->Attention & Attentions.Nmi) != 0 && !Delivery.NmiBlocked) || (InterruptsEnabled && Apic.HasInterrupt);
+        ((State->Attention & Attentions.AnyNmi) != 0 && !Delivery.NmiBlocked) || ((InterruptsEnabled || Monitor.EndsOnMasked) && Apic.HasInterrupt);
+
+    /// <summary>After <see cref="RunResult.Waiting"/>: whether a store has ended the wait. To be asked now and then.</summary>
+    public bool MonitoredLineChanged => Monitor.HasChanged;
 
     /// <summary>Whether interrupts can ever end a halt: if not, only NMI, INIT or reset do.</summary>
     public bool InterruptsEnabled => (State->SystemFlags & Flags.Interrupt) != 0;
@@ -178,6 +194,7 @@ public sealed unsafe partial class Processor : IDisposable
     /// <summary>Runs guest code until someone asks for an exit, the guest halts or shuts down.</summary>
     public RunResult Run()
     {
+        Monitor.End();
         CodeRequests.EnterGuest();
         RunResult result = RunGuest();
         CodeRequests.LeaveGuest();
@@ -264,6 +281,11 @@ public sealed unsafe partial class Processor : IDisposable
                     Count(ExitKind.Halt, 0, 0);
                     return RunResult.Halted;
                 }
+                if (happened == ExitEvent.Wait && !Delivery.TrapPending)
+                {
+                    Count(ExitKind.Halt, 0, 0);
+                    return RunResult.Waiting;
+                }
                 if (happened == ExitEvent.Shutdown || s->Event == ExitEvent.Shutdown)
                 {
                     s->Event = ExitEvent.None;
@@ -328,6 +350,19 @@ public sealed unsafe partial class Processor : IDisposable
 
     /// <summary>As <see cref="Raise"/>, but a processor that sleeps sleeps on. Any thread.</summary>
     internal void RaiseQuietly(int attention) => Interlocked.Or(ref State->Attention, attention);
+
+    /// <summary>IRET: NMIs are let in again. Of those that came while one was handled, one has waited (SDM 3A 6.7.1).</summary>
+    internal void EndNmi()
+    {
+        if (Delivery.NmiBlocked)
+        {
+            Delivery.NmiBlocked = false;
+            if ((State->Attention & Attentions.AnyNmi) == Attentions.AnyNmi)
+            {
+                Interlocked.And(ref State->Attention, ~Attentions.SecondNmi);
+            }
+        }
+    }
 
     /// <summary>To be called when interrupts may have become deliverable: IF set, EOI, a lower task priority.</summary>
     internal void NoteInterrupts()
@@ -500,9 +535,9 @@ public sealed unsafe partial class Processor : IDisposable
     private bool TakeInterrupt()
     {
         CpuState* s = State;
-        if ((s->Attention & Attentions.Nmi) != 0 && !Delivery.NmiBlocked)
+        if ((s->Attention & Attentions.AnyNmi) != 0 && !Delivery.NmiBlocked)
         {
-            Interlocked.And(ref s->Attention, ~Attentions.Nmi);
+            Interlocked.And(ref s->Attention, (s->Attention & Attentions.SecondNmi) != 0 ? ~Attentions.SecondNmi : ~Attentions.Nmi);
             Count(ExitKind.Interrupt, (ulong)Vectors.Nmi, 0);
             Delivery.DeliverNmi();
             return true;
@@ -559,6 +594,9 @@ internal static class Attentions
     public const int Code = 8;
     /// <summary>A debug exception is due after the instruction: see <see cref="DebugUnit.Pending"/>.</summary>
     public const int Debug = 16;
+    /// <summary>An NMI after the one that waits.</summary>
+    public const int SecondNmi = 32;
+    public const int AnyNmi = Nmi | SecondNmi;
     /// <summary>A step or a watched access is to be reported: <see cref="Stops.StopPoints"/>.</summary>
-    public const int Stop = 32;
+    public const int Stop = 64;
 }

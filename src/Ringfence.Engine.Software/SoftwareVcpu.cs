@@ -32,10 +32,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor = new Processor(options.Memory, this, options.Clock, model, index, _wake.Set, shared);
         Processor.Trace = _trace is null ? null : this;
         Processor.MeasureBus = options.MeasureTime;
-        if (index == 0)
-        {
-            Processor.PrepareAsFirmware();
-        }
+        Processor.PrepareAsFirmware();
         _activity = index != 0 ? VcpuActivity.WaitingForSipi : VcpuActivity.Active;
         _startUpAsked = () => Volatile.Read(ref _startUp) != 0;
         _wakeAsked = () => Processor.HasWakeEvent || Volatile.Read(ref _startUp) != 0;
@@ -82,7 +79,8 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
             }
             long start = Stopwatch.GetTimestamp();
             RunResult result = Processor.Run();
-            _running += Stopwatch.GetTimestamp() - start;
+            long end = Stopwatch.GetTimestamp();
+            _running += end - start;
             switch (result)
             {
                 case RunResult.Shutdown:
@@ -91,11 +89,16 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
                     return new VcpuExit(VcpuExitReason.Debug, null, StopConversion.From(Processor.Stop));
                 case RunResult.Halted:
                     _activity = VcpuActivity.Halted;
-                    if (Processor.StepDone)
-                    {
-                        return new VcpuExit(VcpuExitReason.Debug, null, new DebugStop(DebugStopKind.Step));
-                    }
                     break;
+                case RunResult.Waiting when !Processor.StepDone:
+                    AwaitStore();
+                    _halted += Stopwatch.GetTimestamp() - end;
+                    break;
+            }
+            if (Processor.StepDone)
+            {
+                // Of HLT or MWAIT.
+                return new VcpuExit(VcpuExitReason.Debug, null, new DebugStop(DebugStopKind.Step));
             }
         }
         return new VcpuExit(VcpuExitReason.Interrupted);
@@ -119,7 +122,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
             {
                 Activity = _activity,
                 Shadow = StateConversion.Shadow(Processor),
-                NmiPending = Processor.NmiPending,
+                PendingNmis = Processor.PendingNmis,
                 NmiBlocked = Processor.NmiBlocked,
                 DebugTraps = Processor.DebugTraps,
                 InitPending = (startUp & InitPending) != 0,
@@ -132,7 +135,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     {
         StateConversion.Load(state, Processor);
         _activity = state.Events.Activity;
-        Processor.NmiPending = state.Events.NmiPending;
+        Processor.PendingNmis = state.Events.PendingNmis;
         Processor.NmiBlocked = state.Events.NmiBlocked;
         Processor.DebugTraps = state.Events.DebugTraps;
         Volatile.Write(ref _startUp, (state.Events.InitPending ? InitPending : 0) | (state.Events.SipiPending is { } vector ? SipiPending | vector : 0));
@@ -140,27 +143,29 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         StateConversion.LoadPointers(state, Processor);
     }
 
-    /// <summary>Takes an interrupt of any delivery mode. False if it has no meaning here. Any thread.</summary>
-    public bool Accept(byte mode, byte vector, bool levelTriggered)
+    /// <summary>Takes an interrupt of any delivery mode but lowest priority, which is fixed for the one that was chosen. There is no system
+    /// management mode, so an SMI does nothing. Any thread.</summary>
+    public void Accept(DeliveryMode mode, byte vector, bool levelTriggered)
     {
         switch (mode)
         {
-            case 0 or 1:
+            case DeliveryMode.Fixed or DeliveryMode.LowestPriority:
                 Processor.Apic.Accept(vector, levelTriggered);
-                return true;
-            case 4:
+                break;
+            case DeliveryMode.Nmi:
                 Processor.RequestNmi();
-                return true;
-            case 5:
+                break;
+            case DeliveryMode.Init:
                 Interlocked.Or(ref _startUp, InitPending);
                 Processor.RequestExit();
-                return true;
-            case 6:
+                break;
+            case DeliveryMode.StartUp:
                 Interlocked.Exchange(ref _startUp, (_startUp & InitPending) | SipiPending | vector);
                 Processor.RequestExit();
-                return true;
-            default:
-                return false;
+                break;
+            case DeliveryMode.External:
+                Processor.Apic.AcceptExternal();
+                break;
         }
     }
 
@@ -182,7 +187,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
 
     void IProcessorBus.EndOfInterrupt(byte vector) => _bus.EndOfInterrupt(vector);
 
-    void IProcessorBus.SendInterprocessorInterrupt(uint source, ulong command) => _vm.SendInterprocessorInterrupt(source, command);
+    void IProcessorBus.SendInterprocessorInterrupt(uint command, uint destination) => _vm.SendInterprocessorInterrupt(this, command, destination);
 
     void IProcessorTrace.Exit(ulong rip, ExitKind kind, ulong address, ulong value) => _trace!.Exit(Index, rip, NameOf(kind), address, value);
 
@@ -254,6 +259,29 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Sleep(woken);
         _vm.NoteGoing();
         return false;
+    }
+
+    /// <summary>MWAIT: until something wakes the processor, or the line that it monitors has changed. The latter is looked for: at first often,
+    /// then once a millisecond.</summary>
+    private void AwaitStore()
+    {
+        long often = Stopwatch.GetTimestamp() + (Stopwatch.Frequency / 20_000);
+        while (true)
+        {
+            _wake.Reset();
+            if (_wakeAsked() || Processor.MonitoredLineChanged || Volatile.Read(ref _exitRequested) != 0)
+            {
+                return;
+            }
+            if (Stopwatch.GetTimestamp() < often)
+            {
+                Thread.SpinWait(20);
+            }
+            else
+            {
+                _wake.Wait(1);
+            }
+        }
     }
 
     private void Sleep(Func<bool> woken)

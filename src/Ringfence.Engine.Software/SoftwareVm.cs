@@ -9,6 +9,7 @@ internal sealed class SoftwareVm : IVm
     private readonly SoftwareVcpu[] _vcpus;
     private readonly SharedCode _shared;
     private int _stopped;
+    private int _turn;
 
     public SoftwareVm(VmOptions options, CpuModel model)
     {
@@ -24,14 +25,8 @@ internal sealed class SoftwareVm : IVm
 
     public void DeliverInterrupt(byte vector, byte deliveryMode, bool logical, byte destination, bool levelTriggered)
     {
-        foreach (SoftwareVcpu vcpu in _vcpus)
-        {
-            if (vcpu.Processor.Apic.Matches(destination, logical) && vcpu.Accept(deliveryMode, vector, levelTriggered) && deliveryMode == 1)
-            {
-                // Lowest priority: the first that takes it.
-                return;
-            }
-        }
+        uint wide = destination == byte.MaxValue ? uint.MaxValue : destination;
+        Deliver(Named(wide, logical), (DeliveryMode)deliveryMode, vector, levelTriggered);
     }
 
     public void SetExternalInterrupt(bool asserted)
@@ -57,32 +52,80 @@ internal sealed class SoftwareVm : IVm
         }
     }
 
-    /// <summary>The interrupt command register (SDM 3A 11.6.1): vector 0-7, mode 8-10, logical 11, level 14, trigger 15, shorthand 18-19, destination 56-63.</summary>
-    internal void SendInterprocessorInterrupt(uint source, ulong command)
+    /// <summary>The interrupt command register (SDM 3A 11.6.1): vector 0-7, mode 8-10, logical 11, level 14, trigger 15, shorthand 18-19.</summary>
+    internal void SendInterprocessorInterrupt(SoftwareVcpu source, uint command, uint destination)
     {
-        byte vector = (byte)command;
-        byte mode = (byte)((command >> 8) & 7);
+        const uint LevelAndTrigger = 0xC000;
+        const uint Deasserted = 0x8000;
+        DeliveryMode mode = (DeliveryMode)((command >> 8) & 7);
         bool logical = (command & (1 << 11)) != 0;
-        bool deassert = mode == 5 && (command & 0xC000) == 0x8000;
-        uint shorthand = (uint)(command >> 18) & 3;
-        if (deassert)
+        if (mode == DeliveryMode.Init && (command & LevelAndTrigger) == Deasserted)
         {
+            // It synchronized arbitration IDs once; INIT itself is the assertion.
             return;
+        }
+        uint chosen = ((command >> 18) & 3) switch
+        {
+            1 => 1u << source.Index,
+            2 => uint.MaxValue,
+            3 => ~(1u << source.Index),
+            _ => Named(destination, logical),
+        };
+        Deliver(chosen, mode, (byte)command, false);
+    }
+
+    /// <summary>The vCPUs that a destination names, one bit each.</summary>
+    private uint Named(uint destination, bool logical)
+    {
+        uint named = 0;
+        foreach (SoftwareVcpu vcpu in _vcpus)
+        {
+            named |= vcpu.Processor.Apic.Matches(destination, logical) ? 1u << vcpu.Index : 0;
+        }
+        return named;
+    }
+
+    private void Deliver(uint chosen, DeliveryMode mode, byte vector, bool levelTriggered)
+    {
+        if (mode == DeliveryMode.LowestPriority)
+        {
+            chosen = Lowest(chosen);
         }
         foreach (SoftwareVcpu vcpu in _vcpus)
         {
-            bool self = vcpu.Processor.Apic.Id == source;
-            bool chosen = shorthand switch
+            if ((chosen & (1u << vcpu.Index)) != 0)
             {
-                1 => self,
-                2 => true,
-                3 => !self,
-                _ => vcpu.Processor.Apic.Matches((uint)(command >> 56), logical),
-            };
-            if (chosen && vcpu.Accept(mode, vector, false) && mode == 1)
-            {
-                return;
+                vcpu.Accept(mode, vector, levelTriggered);
             }
         }
     }
+
+    /// <summary>The one of lowest priority (SDM 3A 11.6.2.4); equals take turns.</summary>
+    private uint Lowest(uint chosen)
+    {
+        int turn = Interlocked.Increment(ref _turn) & int.MaxValue;
+        SoftwareVcpu? lowest = null;
+        for (int i = 0; i < _vcpus.Length; i++)
+        {
+            SoftwareVcpu vcpu = _vcpus[(i + turn) % _vcpus.Length];
+            if ((chosen & (1u << vcpu.Index)) != 0 && vcpu.Processor.Apic.IsReceiving
+                && (lowest == null || vcpu.Processor.Apic.Priority < lowest.Processor.Apic.Priority))
+            {
+                lowest = vcpu;
+            }
+        }
+        return lowest == null ? 0 : 1u << lowest.Index;
+    }
+}
+
+/// <summary>Delivery modes of interrupt messages (SDM 3A 11.6.1, 11.11.2).</summary>
+internal enum DeliveryMode
+{
+    Fixed = 0,
+    LowestPriority = 1,
+    Smi = 2,
+    Nmi = 4,
+    Init = 5,
+    StartUp = 6,
+    External = 7,
 }

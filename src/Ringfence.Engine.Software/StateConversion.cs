@@ -37,6 +37,7 @@ internal static unsafe class StateConversion
             Cr4 = s->Cr4,
             PaePointers = HoldsPointers(s) ? [.. new ReadOnlySpan<ulong>(s->Pdpte, PaePointers)] : null,
             Efer = s->Efer,
+            TscOffset = s->TscOffset,
             Fpu = SaveFpu(s),
             Debug = new DebugRegisterState { Addresses = [s->Dr[0], s->Dr[1], s->Dr[2], s->Dr[3]], Status = s->Dr[6], Control = s->Dr[7] },
             Msrs = new MsrState { Values = processor.SaveMsrs() },
@@ -72,6 +73,7 @@ internal static unsafe class StateConversion
         s->Cr3 = state.Cr3;
         s->Cr4 = state.Cr4;
         s->Efer = state.Efer;
+        s->TscOffset = state.TscOffset;
         // SS.DPL is the CPL, as VMX and SVM have it (SDM 3C 25.4.1).
         s->Cpl = (state.Cr0 & 1) == 0 ? 0 : s->Ss.Dpl;
         LoadFpu(state.Fpu, s);
@@ -171,6 +173,7 @@ internal static unsafe class StateConversion
         DestinationFormat = a.DestinationFormat,
         Spurious = a.Spurious,
         ErrorStatus = a.ErrorStatus,
+        Errors = a.Errors,
         Command = a.Command,
         Request = a.Request,
         Service = a.Service,
@@ -182,11 +185,12 @@ internal static unsafe class StateConversion
         TimerArmed = a.TimerArmed,
         TscDeadline = a.TscDeadline,
         ExternalInterrupt = a.ExternalInterrupt,
+        ExternalMessage = a.ExternalMessage,
     };
 
     private static LocalApicState To(ApicState a) => new(
-        a.Base, a.Id, a.TaskPriority, a.LogicalDestination, a.DestinationFormat, a.Spurious, a.ErrorStatus, a.Command, a.Request, a.Service, a.Trigger,
-        a.LocalVectors, a.DivideConfiguration, a.InitialCount, a.TimerStart, a.TimerArmed, a.TscDeadline, a.ExternalInterrupt);
+        a.Base, a.Id, a.TaskPriority, a.LogicalDestination, a.DestinationFormat, a.Spurious, a.ErrorStatus, a.Errors, a.Command, a.Request, a.Service, a.Trigger,
+        a.LocalVectors, a.DivideConfiguration, a.InitialCount, a.TimerStart, a.TimerArmed, a.TscDeadline, a.ExternalInterrupt, a.ExternalMessage);
 
     private static SegmentState From(in SegmentRegister s) => new((ushort)s.Selector, s.Base, s.Limit, s.Attributes);
 

@@ -7,7 +7,16 @@ public interface IEngine
 {
     EngineCapabilities Capabilities { get; }
 
+    /// <summary>The processor models that it knows, without features added or taken away.</summary>
+    IReadOnlyList<CpuDescription> CpuModels { get; }
+
+    /// <summary>What a processor is that is asked for as <see cref="VmOptions.CpuModel"/>.</summary>
+    /// <exception cref="CpuModelException">There is none such.</exception>
+    CpuDescription DescribeCpu(string model);
+
     /// <summary>Makes a machine over guest memory that the caller owns and keeps until the machine is disposed of.</summary>
+    /// <exception cref="ArgumentException">There are more vCPUs than the engine can run.</exception>
+    /// <exception cref="CpuModelException">There is no such processor.</exception>
     IVm CreateVm(VmOptions options);
 }
 
@@ -20,7 +29,7 @@ public sealed record EngineCapabilities(string Name, int MaximumVcpus, bool Coun
 /// <param name="Memory">Guest RAM.</param>
 /// <param name="Clock">The machine's time; the TSC and local APIC timers are derived from it.</param>
 /// <param name="Bus">Where port I/O and MMIO go.</param>
-/// <param name="CpuModel">The model's name; see <see cref="CpuModelNames"/>.</param>
+/// <param name="CpuModel">MODEL[,+F|,-F]...: a model's name, and features added or taken away; see <see cref="CpuModelNames"/>.</param>
 /// <param name="Vcpus">How many vCPUs there will be; APIC IDs are 0 to Vcpus - 1.</param>
 /// <param name="Trace">Told of every exit when not null.</param>
 /// <param name="MeasureTime">Measure <see cref="VcpuStatistics.VmmTime"/>: two looks at the clock for each exit.</param>

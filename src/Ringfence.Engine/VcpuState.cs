@@ -27,6 +27,8 @@ public sealed record VcpuState
     /// are to be loaded.</summary>
     public ulong[]? PaePointers { get; init; }
     public ulong Efer { get; init; }
+    /// <summary>The time-stamp counter is the machine's clock in nanoseconds plus this.</summary>
+    public ulong TscOffset { get; init; }
     public FpuState Fpu { get; init; } = new();
     public DebugRegisterState Debug { get; init; } = new();
     public MsrState Msrs { get; init; } = new();
@@ -81,11 +83,9 @@ public sealed record DebugRegisterState
 }
 
 /// <summary>Model-specific registers by number: those that hold something and are not told elsewhere in <see cref="VcpuState"/> (EFER,
-/// the bases of FS and GS, the local APIC's). The time-stamp counter is the machine's clock in nanoseconds plus IA32_TSC_ADJUST.
-/// One that is absent stays as it is when the state is loaded.</summary>
+/// the bases of FS and GS, the local APIC's, the time-stamp counter's). One that is absent stays as it is when the state is loaded.</summary>
 public sealed record MsrState
 {
-    public const uint TscAdjust = 0x3B;
     public const uint KernelGsBase = 0xC000_0102;
 
     public IReadOnlyDictionary<uint, ulong> Values { get; init; } = new Dictionary<uint, ulong>();
@@ -106,6 +106,8 @@ public sealed record ApicState
     public uint DestinationFormat { get; init; } = uint.MaxValue;
     public uint Spurious { get; init; } = 0xFF;
     public uint ErrorStatus { get; init; }
+    /// <summary>Errors since the status register was written last, which it does not show yet.</summary>
+    public uint Errors { get; init; }
     /// <summary>The interrupt command register, high and low half.</summary>
     public ulong Command { get; init; }
     /// <summary>IRR, ISR and TMR: eight words of 32 vectors.</summary>
@@ -124,9 +126,11 @@ public sealed record ApicState
     public ulong TscDeadline { get; init; }
     /// <summary>The level of the INTR wire from the 8259 pair.</summary>
     public bool ExternalInterrupt { get; init; }
+    /// <summary>A message of delivery mode ExtINT has come: the 8259 pair has its vector.</summary>
+    public bool ExternalMessage { get; init; }
 }
 
-/// <summary>What a vCPU is doing between two instructions (SDM 3C 25.4.2).</summary>
+/// <summary>What a vCPU is doing between two instructions (SDM 3C 25.4.2). One that waits in MWAIT is active: its wait may end at any time.</summary>
 public enum VcpuActivity
 {
     Active,
@@ -149,7 +153,8 @@ public sealed record EventState
 {
     public VcpuActivity Activity { get; init; }
     public InterruptShadowKind Shadow { get; init; }
-    public bool NmiPending { get; init; }
+    /// <summary>How many NMIs wait, 0 to 2: beside one that waits, another may have come while one was handled.</summary>
+    public int PendingNmis { get; init; }
     /// <summary>An NMI is being handled: the next waits for IRET.</summary>
     public bool NmiBlocked { get; init; }
     /// <summary>Bits of DR6 whose #DB is due at the next instruction boundary (SDM 3C 25.4.2).</summary>

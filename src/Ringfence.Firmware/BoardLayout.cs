@@ -47,6 +47,12 @@ public static class BoardLayout
     public const byte RtcInterrupt = 8;
     /// <summary>CMOS index of the century byte.</summary>
     public const byte RtcCenturyRegister = 0x32;
+    /// <summary>The VGA's text mode, where the board has one: 80 by 25 characters of 16 lines, a byte each for character and colours.</summary>
+    public const ulong TextMemory = 0xB_8000;
+    public const byte TextColumns = 80;
+    public const byte TextRows = 25;
+    public const byte TextMode = 3;
+    public const byte CharacterHeight = 16;
     public const ushort KeyboardDataPort = 0x60;
     public const ushort KeyboardCommandPort = 0x64;
     public const ushort Com1Port = 0x3F8;

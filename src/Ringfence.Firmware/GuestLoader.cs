@@ -26,8 +26,8 @@ public static class GuestLoader
         }
         IReadOnlyList<E820Entry> e820 = request.MemoryMap ?? MemoryMap.Build(memory);
         BootState state = LoadKernel(memory, request, e820);
-        BiosDataArea.Store(memory);
-        AcpiTables.Store(memory, request.Vcpus, request.VirtioDevices);
+        BiosDataArea.Store(memory, request.TextScreen);
+        AcpiTables.Store(memory, request.Vcpus, request.VirtioDevices, request.TextScreen);
         return state;
     }
 

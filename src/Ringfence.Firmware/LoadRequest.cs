@@ -24,6 +24,9 @@ public sealed record LoadRequest
     /// <summary>vCPUs to list in the MADT, 1 to <see cref="BoardLayout.MaximumVcpus"/>.</summary>
     public int Vcpus { get; init; } = 1;
 
+    /// <summary>There is a VGA in text mode: see <see cref="BoardLayout.TextColumns"/>.</summary>
+    public bool TextScreen { get; init; }
+
     /// <summary>The memory map to hand on; null for <see cref="MemoryMap.Build"/> of the guest's memory.</summary>
     public IReadOnlyList<E820Entry>? MemoryMap { get; init; }
 

@@ -7,6 +7,7 @@ internal static unsafe class LibC
 {
     private const int ProtRead = 1;
     private const int ProtWrite = 2;
+    private const int ProtExecute = 4;
     private const int MapPrivate = 2;
     private const int MapAnonymousFlag = 0x20;
     private const int MapNoReserve = 0x4000;
@@ -28,6 +29,24 @@ internal static unsafe class LibC
         // Guest accesses are random over the whole of RAM: large pages spare host TLB misses. Advice only.
         _ = madvise(address, (nuint)size, AdviseHugePage);
         return (byte*)address;
+    }
+
+    /// <summary>Code that can be called, for the life of the process; null if the host does not allow that.</summary>
+    public static byte* MapCode(ReadOnlySpan<byte> code)
+    {
+        nuint size = (nuint)((code.Length | 0xFFF) + 1);
+        void* address = mmap(null, size, ProtRead | ProtWrite, MapPrivate | MapAnonymousFlag, -1, 0);
+        if (address == (void*)-1)
+        {
+            return null;
+        }
+        code.CopyTo(new Span<byte>(address, code.Length));
+        if (mprotect(address, size, ProtRead | ProtExecute) == 0)
+        {
+            return (byte*)address;
+        }
+        _ = munmap(address, size);
+        return null;
     }
 
     /// <summary>Gives the pages of an anonymous mapping back: they read as zeros again.</summary>
@@ -94,6 +113,9 @@ internal static unsafe class LibC
 
     [DllImport("libc", SetLastError = true)]
     private static extern int munmap(void* address, nuint length);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int mprotect(void* address, nuint length, int protection);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int madvise(void* address, nuint length, int advice);

@@ -1,5 +1,6 @@
 using Ringfence.Devices;
 using Ringfence.Devices.Buses;
+using Ringfence.Devices.Display;
 using Ringfence.Devices.Input;
 using Ringfence.Devices.Interrupts;
 using Ringfence.Devices.Platform;
@@ -63,8 +64,15 @@ internal sealed class Board : IVcpuBus, IDisposable
         _ports.Add(BoardLayout.Pm1aEventPort, AcpiPm.PortCount, _pm);
         _ports.Add(0x8900, 1, shutdown);
         _ports.Add(0x510, FirmwareConfig.PortCount, config);
+        _ports.Add(0xCF8, 8, new EmptyPorts());
         _ports.AddByteOverlay(BoardLayout.ResetPort, reset);
         _memory.Add(BoardLayout.IoApicBase, IoApic.Length, _ioApic);
+        if (spec.Screen == ScreenKind.Text)
+        {
+            Screen = new VgaText(clock);
+            _ports.Add(VgaText.FirstPort, VgaText.PortCount, Screen);
+            _memory.Add(BoardLayout.TextMemory, VgaText.MemorySize, Screen);
+        }
         if (spec.TestDevice)
         {
             // IRQ 2 is the cascade; lines from 16 on have no ISA interrupt.
@@ -88,6 +96,9 @@ internal sealed class Board : IVcpuBus, IDisposable
 
     /// <summary>The first serial line.</summary>
     public Uart16550 Serial { get; }
+
+    /// <summary>Null without a display.</summary>
+    public VgaText? Screen { get; }
 
     /// <summary>Resets what of the board outlives a reset, and returns it. Its clock is to begin anew.</summary>
     public RtcState TakeBattery()

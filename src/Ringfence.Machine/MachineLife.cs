@@ -1,4 +1,5 @@
 using Ringfence.Devices;
+using Ringfence.Devices.Display;
 using Ringfence.Devices.Serial;
 using Ringfence.Devices.Timers;
 using Ringfence.Engine;
@@ -55,6 +56,9 @@ internal sealed class MachineLife : IDisposable
     public string Description { get; }
 
     public Uart16550 Serial => _board.Serial;
+
+    /// <summary>Null without a display.</summary>
+    public TextScreen? Screen => _board.Screen?.Read();
 
     public RtcState TakeBattery() => _board.TakeBattery();
 

@@ -22,7 +22,7 @@ public sealed record MachineSpec
 
     public int Cpus { get; init; } = 1;
 
-    /// <summary>CPU model; see <see cref="CpuModelNames"/>.</summary>
+    /// <summary>CPU model, and features added or taken away: MODEL[,+F|,-F]...; see <see cref="IEngine.CpuModels"/>.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
 
     /// <summary>A write of V to this port ends the machine with code (V &lt;&lt; 1) | 1, as QEMU's isa-debug-exit does. It and the
@@ -38,11 +38,22 @@ public sealed record MachineSpec
     /// <summary>Where the first serial line's output goes; null to drop it.</summary>
     public ISerialEndpoint? Serial { get; init; }
 
+    /// <summary>What shows pictures or text, if anything.</summary>
+    public ScreenKind Screen { get; init; }
+
     /// <summary>Told of every exit when not null.</summary>
     public IExitTrace? Trace { get; init; }
 
     /// <summary>Measure the time spent in the VMM.</summary>
     public bool MeasureTime { get; init; }
+}
+
+/// <summary>The board's display.</summary>
+public enum ScreenKind
+{
+    None,
+    /// <summary>A VGA in text mode, 80 by 25: <see cref="VirtualMachine.Screen"/> reads it.</summary>
+    Text,
 }
 
 /// <param name="Path">The file.</param>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Ringfence.Devices.Display;
 using Ringfence.Devices.Timers;
 using Ringfence.Engine;
 using Ringfence.Firmware;
@@ -55,6 +56,18 @@ public sealed class VirtualMachine : IDisposable
     /// <summary>One line: what was loaded and how it is entered.</summary>
     public string Description { get; }
 
+    /// <summary>What the text screen shows now; null without one. Any thread, until <see cref="Dispose"/>.</summary>
+    public TextScreen? Screen
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _life?.Screen;
+            }
+        }
+    }
+
     /// <summary>What was counted. Exact once <see cref="Run"/> has returned.</summary>
     public MachineStatistics Statistics
     {
@@ -73,6 +86,7 @@ public sealed class VirtualMachine : IDisposable
     /// <summary>Loads the guest and makes the machine, ready to run.</summary>
     /// <exception cref="GuestLoadException">The guest cannot be loaded: one line that names the file and the reason.</exception>
     /// <exception cref="MachineSpecException">The board cannot be as it is asked for.</exception>
+    /// <exception cref="CpuModelException">The engine has no such processor.</exception>
     /// <exception cref="ArgumentException">The engine cannot make such a machine.</exception>
     /// <exception cref="InsufficientMemoryException">The host has not so much memory.</exception>
     public static VirtualMachine Create(MachineSpec spec, IEngine engine) => new(spec, engine);
@@ -115,6 +129,7 @@ public sealed class VirtualMachine : IDisposable
         Modules = [.. spec.Initrds.Select(i => new GuestModule(GuestFile.Open(i.Path), i.Arguments))],
         CommandLine = spec.Append,
         Vcpus = spec.Cpus,
+        TextScreen = spec.Screen == ScreenKind.Text,
     };
 
     private static IReadOnlyList<VcpuStatistics> Sum(IReadOnlyList<VcpuStatistics> a, IReadOnlyList<VcpuStatistics> b) =>

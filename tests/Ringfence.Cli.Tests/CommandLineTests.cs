@@ -1,3 +1,5 @@
+using Ringfence.Machine;
+
 namespace Ringfence.Cli.Tests;
 
 /// <summary>What is typed becomes options, or one line that names the thing and the reason, and exit code 2.</summary>
@@ -15,6 +17,7 @@ public sealed class CommandLineTests
         Assert.Equal("max", options.Cpu);
         Assert.Equal("auto", options.Engine);
         Assert.Equal(SerialKind.Stdio, options.Serial);
+        Assert.Equal(ScreenKind.None, options.Screen);
         Assert.Null(options.Timeout);
         Assert.False(options.Stats);
         Assert.False(options.Trace);
@@ -29,16 +32,17 @@ public sealed class CommandLineTests
     {
         RunOptions options = Parse(
             "run", "--kernel", "k", "--initrd", "a", "--initrd", "b,x y,z", "--append", "console=ttyS0 quiet", "--memory", "1G", "--cpus", "2",
-            "--cpu", "x86-64-v1", "--engine", "interpreter", "--serial", "file:out", "--timeout", "60s", "--stats", "--trace", "exits:t",
+            "--cpu", "x86-64-v1,-sse2", "--engine", "interpreter", "--serial", "file:out", "--screen", "text", "--timeout", "60s", "--stats", "--trace", "exits:t",
             "--debug-exit", "0xf4", "--test-device", "--no-reboot", "--gdb", "127.0.0.1:1234");
         Assert.Equal("k", options.Kernel);
         Assert.Equal([new InitrdArgument("a", ""), new InitrdArgument("b", "x y,z")], options.Initrds);
         Assert.Equal("console=ttyS0 quiet", options.Append);
         Assert.Equal(1UL << 30, options.Memory);
         Assert.Equal(2, options.Cpus);
-        Assert.Equal("x86-64-v1", options.Cpu);
+        Assert.Equal("x86-64-v1,-sse2", options.Cpu);
         Assert.Equal("interpreter", options.Engine);
         Assert.Equal((SerialKind.File, "out"), (options.Serial, options.SerialFile));
+        Assert.Equal(ScreenKind.Text, options.Screen);
         Assert.Equal(TimeSpan.FromMinutes(1), options.Timeout);
         Assert.True(options.Stats);
         Assert.True(options.Trace);
@@ -85,7 +89,14 @@ public sealed class CommandLineTests
     [InlineData("--memory: 2T cannot be", "run", "--memory", "2T")]
     [InlineData("--memory: 1048577B cannot be", "run", "--memory", "1048577B")]
     [InlineData("--cpus: '0'", "run", "--cpus", "0")]
-    [InlineData("--cpu: unknown model 'z80' (known: x86-64-v1, max)", "run", "--cpu", "z80")]
+    [InlineData("--cpu: its value is missing", "run", "--cpu")]
+    [InlineData("--screen: 'vga' is neither text nor none", "run", "--screen", "vga")]
+    [InlineData("cpu: neither list nor show", "cpu")]
+    [InlineData("unknown command 'frob'", "cpu", "frob")]
+    [InlineData("unknown argument 'max'", "cpu", "list", "max")]
+    [InlineData("unknown option '--frob'", "cpu", "list", "--frob")]
+    [InlineData("cpu show: which model?", "cpu", "show")]
+    [InlineData("unknown argument 'more'", "cpu", "show", "max", "more")]
     [InlineData("--engine: unknown engine 'warp'", "run", "--engine", "warp")]
     [InlineData("--serial: 'tcp:1'", "run", "--serial", "tcp:1")]
     [InlineData("--serial: the name of the file is empty", "run", "--serial", "file:")]
@@ -110,7 +121,7 @@ public sealed class CommandLineTests
         (int code, string output, string error) = Invoke("run", "--help");
         Assert.Equal(0, code);
         Assert.Equal("", error);
-        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
+        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
         {
             Assert.Contains(option + " ", output, StringComparison.Ordinal);
         }
@@ -133,7 +144,7 @@ public sealed class CommandLineTests
         {
             seen = options;
             return 77;
-        }).Invoke(arguments, TextWriter.Null, error);
+        }, (_, _) => throw new InvalidOperationException("must not tell of processors")).Invoke(arguments, TextWriter.Null, error);
         Assert.Equal("", error.ToString());
         Assert.Equal(77, code);
         return seen!;
@@ -143,7 +154,9 @@ public sealed class CommandLineTests
     {
         using var output = new StringWriter();
         using var error = new StringWriter();
-        int code = new CommandLine(_ => throw new InvalidOperationException("must not run")).Invoke(arguments, output, error);
+        int code = new CommandLine(
+            _ => throw new InvalidOperationException("must not run"),
+            (_, _) => throw new InvalidOperationException("must not tell of processors")).Invoke(arguments, output, error);
         return (code, output.ToString(), error.ToString());
     }
 }

@@ -12,11 +12,12 @@ internal sealed class LinuxShell : IDisposable
     /// <param name="kernelVariable">The environment variable that names the kernel.</param>
     /// <param name="options">More options of `ringfence run`.</param>
     public LinuxShell(string kernelVariable, params string[] options)
-        : this(kernelVariable, "RINGFENCE_INITRD", "512M", options)
+        : this(kernelVariable, "RINGFENCE_INITRD", 512, options)
     {
     }
 
-    public LinuxShell(string kernelVariable, string initrdVariable, string memory, params string[] options)
+    /// <param name="memory">MiB.</param>
+    public LinuxShell(string kernelVariable, string initrdVariable, int memory, params string[] options)
     {
         string? kernel = Environment.GetEnvironmentVariable(kernelVariable);
         string? initrd = Environment.GetEnvironmentVariable(initrdVariable);
@@ -24,7 +25,7 @@ internal sealed class LinuxShell : IDisposable
         Assert.SkipUnless(File.Exists(initrd), $"{initrdVariable} names no initramfs (./test makes one)");
         Process = new RingfenceProcess(
         [
-            "run", "--kernel", kernel!, "--initrd", initrd!, "--append", "console=ttyS0,115200 quiet panic=-1", "--memory", memory, "--timeout", "10m",
+            "run", "--kernel", kernel!, "--initrd", initrd!, "--append", "console=ttyS0,115200 quiet panic=-1", "--memory", $"{memory}M", "--timeout", "10m",
             .. options,
         ]);
     }

@@ -171,6 +171,31 @@ public sealed class ProcessTests : IDisposable
     }
 
     [Fact]
+    public void TheTextScreenIsShownAtTheEnd()
+    {
+        // MOV AX, 0xB800; MOV ES, AX; MOV WORD [ES:162], 0x07DB; CLI; HLT
+        string kernel = BootSector([0xB8, 0x00, 0xB8, 0x8E, 0xC0, 0x26, 0xC7, 0x06, 0xA2, 0x00, 0xDB, 0x07, 0xFA, 0xF4]);
+        (int code, string output, string error) = RingfenceProcess.Run("run", "--kernel", kernel, "--screen", "text");
+        Assert.Equal((0, ""), (code, error));
+        string edge = "+" + new string('-', 80) + "+";
+        string empty = "|" + new string(' ', 80) + "|";
+        string[] lines = output.Split('\n');
+        Assert.Equal([edge, empty, "| █" + new string(' ', 78) + "|", empty], lines[..4]);
+        Assert.Equal([empty, edge, ""], lines[25..]);
+        Assert.Equal((0, "", ""), RingfenceProcess.Run("run", "--kernel", kernel, "--screen", "none"));
+    }
+
+    [Theory]
+    [InlineData(124, new byte[] { 0xEB, 0xFE }, "--timeout", "500ms")] // JMP $
+    [InlineData(4, new byte[] { 0x31, 0xC0, 0x8E, 0xD8, 0x0F, 0x01, 0x1E, 0x00, 0x06, 0xCC })] // LIDT [0x600] (limit 0); INT3
+    public void TheTextScreenIsShownHoweverItEnds(int expected, byte[] code, params string[] more)
+    {
+        (int exit, string output, string _) = RingfenceProcess.Run(["run", "--kernel", BootSector(code), "--screen", "text", .. more]);
+        Assert.Equal(expected, exit);
+        Assert.Equal(27, output.Count(character => character == '\n'));
+    }
+
+    [Fact]
     public void StatisticsAndTraceTellOfExits()
     {
         // MOV AL, 1; OUT 0x80, AL; CLI; HLT

@@ -13,7 +13,7 @@ public sealed class SelfTestGuestTests
     [InlineData("max")]
     public void ProgramsThatCheckThemselvesPass(string model)
     {
-        using var guest = new LinuxShell("RINGFENCE_KERNEL", "RINGFENCE_SELFTEST_INITRD", "1G", "--cpu", model);
+        using var guest = new LinuxShell("RINGFENCE_KERNEL", "RINGFENCE_SELFTEST_INITRD", 1024, "--cpu", model);
         guest.WaitForWelcome();
         guest.WaitForPrompt();
 

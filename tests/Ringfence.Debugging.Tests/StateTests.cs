@@ -81,10 +81,9 @@ public sealed class StateTests : IDisposable
         uint[] vectors = new ApicState().LocalVectors;
         vectors[0] = (2u << 17) | Vector;
         VcpuState state = vm.Vcpus[0].Save();
-        Dictionary<uint, ulong> msrs = new(state.Msrs.Values) { [MsrState.TscAdjust] = 5000 };
         vm.Vcpus[0].Load(state with
         {
-            Msrs = new MsrState { Values = msrs },
+            TscOffset = 5000,
             Apic = state.Apic with { Spurious = 0x1FF, LocalVectors = vectors, TscDeadline = 5000 + (ulong)_clock.Now + 300 },
         });
         _clock.Advance(299);
@@ -142,6 +141,7 @@ public sealed class StateTests : IDisposable
             Cr3 = Any() & 0xFF_FFFF_F000,
             Cr4 = 0x6A0,
             Efer = 0xD01,
+            TscOffset = Any(),
             Fpu = new FpuState
             {
                 Stack = [.. Enumerable.Range(0, 8).Select(_ => new X87Register(Any(), (ushort)random.Next()))],
@@ -159,7 +159,7 @@ public sealed class StateTests : IDisposable
                 Pkru = (uint)random.Next(),
             },
             Debug = new DebugRegisterState { Addresses = [Any(), Any(), Any(), Any()], Status = 0xFFFF_0FF1, Control = 0x400 },
-            Msrs = new MsrState { Values = new Dictionary<uint, ulong> { [MsrState.KernelGsBase] = (uint)random.Next(), [0xC000_0081] = Any(), [0xC000_0082] = 0xFFFF_FFFF_8100_0000, [0x200] = Any() } },
+            Msrs = new MsrState { Values = new Dictionary<uint, ulong> { [MsrState.KernelGsBase] = (uint)random.Next(), [0xC000_0081] = Any(), [0xC000_0082] = 0xFFFF_FFFF_8100_0000, [0x200] = 0x1234_5006 } },
             Apic = new ApicState
             {
                 Base = 0xFEE0_0900,
@@ -167,7 +167,8 @@ public sealed class StateTests : IDisposable
                 TaskPriority = (uint)random.Next(256),
                 LogicalDestination = 0x0100_0000,
                 Spurious = 0x1FF,
-                ErrorStatus = 0,
+                ErrorStatus = 0x20,
+                Errors = 0x40,
                 Command = (uint)random.Next() & ~(1u << 12),
                 Request = Words(),
                 Service = Words(),
@@ -176,13 +177,14 @@ public sealed class StateTests : IDisposable
                 InitialCount = (uint)random.Next(1, 1000),
                 TimerStart = 7,
                 TimerArmed = false,
+                ExternalMessage = random.Next(2) == 0,
                 ExternalInterrupt = random.Next(2) == 0,
             },
             Events = new EventState
             {
                 Activity = (VcpuActivity)random.Next(3),
                 Shadow = (InterruptShadowKind)random.Next(3),
-                NmiPending = random.Next(2) == 0,
+                PendingNmis = random.Next(3),
                 NmiBlocked = random.Next(2) == 0,
                 DebugTraps = (uint)random.Next(16),
                 InitPending = random.Next(2) == 0,

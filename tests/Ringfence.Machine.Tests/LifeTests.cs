@@ -1,3 +1,4 @@
+using Ringfence.Engine;
 using Ringfence.Engine.Software;
 using Ringfence.Firmware;
 using static Iced.Intel.AssemblerRegisters;
@@ -173,7 +174,7 @@ public sealed class LifeTests
             (sector.Spec() with { Append = "a boot sector takes none" }, typeof(GuestLoadException)),
             (new MachineSpec { Memory = 2 << 20, Initrds = [new InitrdSpec(large.Path)] }, typeof(GuestLoadException)),
             (sector.Spec() with { Initrds = [new InitrdSpec("/no/such/initrd")] }, typeof(GuestLoadException)),
-            (sector.Spec() with { Cpu = "no-such-model" }, typeof(ArgumentException)),
+            (sector.Spec() with { Cpu = "no-such-model" }, typeof(CpuModelException)),
             (sector.Spec() with { Cpus = 200 }, typeof(ArgumentException)),
             (sector.Spec() with { Memory = 12345 }, typeof(ArgumentOutOfRangeException)),
             // The PIT is there; the serial port is after it; there is no port after it.

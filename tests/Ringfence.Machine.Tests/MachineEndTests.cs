@@ -72,6 +72,24 @@ public sealed class MachineEndTests
         a.@out(dx, al);
     });
 
+    /// <summary>PCI's address register lies around the reset register, which only answers to bytes.</summary>
+    [Fact]
+    public void LookingForPciDoesNotReset() => Expect(MachineEndKind.Halted, a =>
+    {
+        a.mov(dx, 0xCF8);
+        a.mov(eax, unchecked((int)0x8000_0E00));
+        a.@out(dx, eax);
+        a.@out(dx, ax);
+        a.@in(eax, dx);
+        Label present = a.CreateLabel();
+        a.cmp(eax, -1);
+        a.jne(present);
+        a.cli();
+        a.hlt();
+        a.Label(ref present);
+        a.nop();
+    });
+
     [Fact]
     public void HaltWithInterruptsOffIsForGood() => Expect(MachineEndKind.Halted, a =>
     {

@@ -1,26 +1,29 @@
 namespace Ringfence.Cpu.Apic;
 
 /// <summary>A local APIC's registers, as they are read, and its timer.</summary>
+/// <param name="Errors">Those that the error status register does not show yet.</param>
 /// <param name="Command">The interrupt command register.</param>
 /// <param name="TimerStart">When the count began, nanoseconds of the clock.</param>
 /// <param name="TimerArmed">The count has not come to its end.</param>
 /// <param name="ExternalInterrupt">The level of the INTR wire.</param>
+/// <param name="ExternalMessage">A message of delivery mode ExtINT has come.</param>
 public sealed record LocalApicState(
-    ulong Base, uint Id, uint TaskPriority, uint LogicalDestination, uint DestinationFormat, uint Spurious, uint ErrorStatus, ulong Command,
+    ulong Base, uint Id, uint TaskPriority, uint LogicalDestination, uint DestinationFormat, uint Spurious, uint ErrorStatus, uint Errors, ulong Command,
     uint[] Request, uint[] Service, uint[] Trigger, uint[] LocalVectors, uint DivideConfiguration, uint InitialCount, long TimerStart,
-    bool TimerArmed, ulong TscDeadline, bool ExternalInterrupt);
+    bool TimerArmed, ulong TscDeadline, bool ExternalInterrupt, bool ExternalMessage);
 
 public sealed partial class LocalApic
 {
     /// <summary>Only while the processor does not run.</summary>
     public LocalApicState Save()
     {
+        FireIfDue();
         lock (_timerLock)
         {
             return new LocalApicState(
-                _base, _idRegister, _taskPriority, _logicalDestination, _destinationFormat, _spurious, _errorStatus,
+                _base, _idRegister, _taskPriority, _logicalDestination, _destinationFormat, _spurious, _errorStatus, _errors,
                 _commandLow | ((ulong)_commandHigh << 32), [.. _request], [.. _service], [.. _trigger], [.. _lvt], _divide, _initialCount, _timerStart,
-                _counting, TscDeadline, ExternalInterrupt);
+                _counting, TimerMode == Deadline ? _tscDeadline : 0, ExternalInterrupt, _externalMessage != 0);
         }
     }
 
@@ -30,13 +33,14 @@ public sealed partial class LocalApic
         lock (_timerLock)
         {
             _timer.Disarm();
-            Base = state.Base;
+            _base = state.Base;
             _idRegister = state.Id;
             _taskPriority = state.TaskPriority;
             _logicalDestination = state.LogicalDestination;
             _destinationFormat = state.DestinationFormat;
             _spurious = state.Spurious;
             _errorStatus = state.ErrorStatus;
+            _errors = state.Errors;
             _commandLow = (uint)state.Command;
             _commandHigh = (uint)(state.Command >> 32);
             state.Request.CopyTo(_request, 0);
@@ -49,22 +53,12 @@ public sealed partial class LocalApic
             _counting = state.TimerArmed && _initialCount != 0;
             _tscDeadline = state.TscDeadline;
             ExternalInterrupt = state.ExternalInterrupt;
-            if (TimerMode == 2)
+            _externalMessage = state.ExternalMessage ? 1 : 0;
+            ArmDeadline();
+            if (_counting && TimerMode != Deadline)
             {
-                if (_tscDeadline != 0)
-                {
-                    ArmDeadline();
-                }
-            }
-            else if (_counting)
-            {
-                // One that is periodic and shorter than it may be is late already.
-                long first = _timerStart + TimerPeriod;
-                _timer.Arm(TimerMode == 1 && first <= _clock.Now ? _timerStart + Math.Max(TimerPeriod, ShortestPeriod) : first);
+                _timer.Arm(_timerStart + ExpiryPeriod);
             }
         }
     }
-
-    /// <summary>The counter counts nanoseconds of the clock from its offset on.</summary>
-    private unsafe void ArmDeadline() => _timer.Arm((long)(_tscDeadline - _processor.State->TscOffset));
 }

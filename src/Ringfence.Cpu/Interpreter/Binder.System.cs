@@ -11,7 +11,7 @@ internal sealed unsafe partial class Binder
     {
         ends = false;
         if (BindFlags(in i, op) || BindSegments(in i, op, ref ends) || BindFar(in i, op, ref ends)
-            || BindPaging(in i, op, ref ends))
+            || BindPaging(in i, op, ref ends) || BindState(in i, op, ref ends))
         {
             return true;
         }
@@ -20,7 +20,6 @@ internal sealed unsafe partial class Binder
         {
             case Mnemonic.Nop or Mnemonic.Pause or Mnemonic.Endbr32 or Mnemonic.Endbr64 or Mnemonic.Prefetchw or Mnemonic.Prefetch
                 or Mnemonic.Reservednop: op->Handler = &SystemInstructions.Nop; return true;
-            case Mnemonic.Clflush: op->Handler = &SystemInstructions.Nop; return true;
             case Mnemonic.Ud2 or Mnemonic.Ud0 or Mnemonic.Ud1: op->Handler = &SystemInstructions.InvalidOpcode; ends = true; return true;
             case Mnemonic.Cpuid: op->Handler = &SystemInstructions.Cpuid; return true;
             case Mnemonic.Rdtsc: op->Handler = &SystemInstructions.Rdtsc; return true;

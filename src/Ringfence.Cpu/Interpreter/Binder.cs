@@ -20,6 +20,9 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
     /// <summary>What was bound last raises #UD or #NM, whatever its operands.</summary>
     public bool Refused { get; private set; }
 
+    /// <summary>What was bound last is an x87 instruction.</summary>
+    public bool IsX87 { get; private set; }
+
     private bool Is64 => (_mode & CodeMode.BitsMask) == CodeMode.Bits64;
 
     /// <summary>Fills <paramref name="op"/>, whose place in the block is set already. True if nothing can follow it in its block.</summary>
@@ -28,6 +31,7 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
         _mode = _s->Mode;
         _blockRip = blockRip;
         Refused = false;
+        IsX87 = false;
         op->Base = op->Index = op->Segment = Slots.Zero;
         op->AddressMask = ulong.MaxValue;
         if (instruction.IsInvalid)
@@ -138,7 +142,7 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
     private ushort SegmentSlot(Register segment) =>
         segment is not (Register.FS or Register.GS) && (_mode & CodeMode.Flat) != 0 ? Slots.Zero : Slots.Of(segment);
 
-    private static bool BindInteger(in Instruction i, Op* op)
+    private bool BindInteger(in Instruction i, Op* op)
     {
         int size = Size(in i);
         switch (i.Mnemonic)
@@ -172,12 +176,8 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
             case Mnemonic.Bts: return BindBitTest<BitSet>(in i, op, size);
             case Mnemonic.Btr: return BindBitTest<BitReset>(in i, op, size);
             case Mnemonic.Btc: return BindBitTest<BitComplement>(in i, op, size);
-            case Mnemonic.Bsf or Mnemonic.Tzcnt:
-                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanForward<MemoryValue>>(size) : Pick.Width<ScanForward<SecondRegister>>(size);
-                return true;
-            case Mnemonic.Bsr or Mnemonic.Lzcnt:
-                op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanReverse<MemoryValue>>(size) : Pick.Width<ScanReverse<SecondRegister>>(size);
-                return true;
+            case Mnemonic.Bsf: return BindScanForward(in i, op, size);
+            case Mnemonic.Bsr: return BindScanReverse(in i, op, size);
             case Mnemonic.Popcnt:
                 op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<CountOnes<MemoryValue>>(size) : Pick.Width<CountOnes<SecondRegister>>(size);
                 return true;
@@ -206,12 +206,13 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
             case Mnemonic.Cqo: op->Handler = &MultiplyDivide.SignToData<ulong>; return true;
             case Mnemonic.Xadd: op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<XaddM>(size) : Pick.Width<XaddR>(size); return true;
             case Mnemonic.Cmpxchg: op->Handler = i.Op0Kind == OpKind.Memory ? Pick.Width<CmpxchgM>(size) : Pick.Width<CmpxchgR>(size); return true;
+            case Mnemonic.Cmpxchg16b: op->Handler = &WideCompare.Cmpxchg16B; return true;
             case Mnemonic.Cmpxchg8b: op->Handler = &MultiplyDivide.Cmpxchg8B; return true;
         }
         ConditionCode condition = i.ConditionCode;
         if (condition == ConditionCode.None)
         {
-            return false;
+            return BindBitManipulation(in i, op, size);
         }
         return (i.IsSetcc() && BindSetcc(in i, op, condition)) || (IsCmov(i.Mnemonic) && BindCmov(in i, op, condition, size));
     }
@@ -342,6 +343,18 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
         return true;
     }
 
+    private static bool BindScanForward(in Instruction i, Op* op, int size)
+    {
+        op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanForward<MemoryValue>>(size) : Pick.Width<ScanForward<SecondRegister>>(size);
+        return true;
+    }
+
+    private static bool BindScanReverse(in Instruction i, Op* op, int size)
+    {
+        op->Handler = i.Op1Kind == OpKind.Memory ? Pick.Width<ScanReverse<MemoryValue>>(size) : Pick.Width<ScanReverse<SecondRegister>>(size);
+        return true;
+    }
+
     private static bool BindDoubleShift<TLeft>(in Instruction i, Op* op, int size)
         where TLeft : struct, IDirection
     {
@@ -430,6 +443,7 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
         if (X87.X87Binder.Bind(in instruction, _mode, op))
         {
             ends = false;
+            IsX87 = true;
             Refused = (_mode & CodeMode.NoX87) != 0;
             return true;
         }
@@ -495,6 +509,10 @@ internal static class InstructionKinds
         }
         return false;
     }
+
+    /// <summary>The segment of an operand at rAX that the instruction does not name: MONITOR, CLZERO.</summary>
+    public static Register AccumulatorSegment(this in Instruction instruction) =>
+        instruction.HasSegmentPrefix ? instruction.SegmentPrefix : Register.DS;
 
     public static bool IsSetcc(this in Instruction instruction) => instruction.Mnemonic is >= Mnemonic.Seta and <= Mnemonic.Sets;
 }

@@ -3,6 +3,7 @@ using Iced.Intel;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.Stops;
+using Ringfence.Cpu.X87;
 using Ringfence.Host;
 
 namespace Ringfence.Cpu.Interpreter;
@@ -16,6 +17,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
     private readonly Decoder[] _decoders;
     private readonly Binder _binder;
     private readonly GuardBinder _guards;
+    private readonly byte[] _bytes = new byte[16];
     private Op* _step;
 
     public BlockBuilder(Processor processor, CpuState* state, GuestMemory memory)
@@ -103,6 +105,11 @@ internal sealed unsafe class BlockBuilder : IDisposable
             op->Length = (byte)length;
             op->Ordinal = (byte)count;
             ended = _binder.Bind(in instruction, op, _s->Rip);
+            if (_binder.IsX87)
+            {
+                _reader.CopyTo(bytes, _bytes.AsSpan(0, length));
+                op->Source = X87Binder.OpcodeOf(_bytes.AsSpan(0, length));
+            }
             bytes += length;
             count++;
             op = _guards.Guard(in instruction, op, _binder.Refused, oneByOne);
@@ -181,6 +188,15 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 return -1;
             }
             return _second[Position++ - _inFirst];
+        }
+
+        /// <summary>Bytes that were read.</summary>
+        public void CopyTo(int position, Span<byte> destination)
+        {
+            for (int i = 0; i < destination.Length; i++, position++)
+            {
+                destination[i] = position < _inFirst ? _first[position] : _second[position - _inFirst];
+            }
         }
 
         private bool FetchSecond()

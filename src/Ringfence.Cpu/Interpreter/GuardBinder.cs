@@ -131,7 +131,7 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         }
         if (operand == i.OpCount)
         {
-            return 0;
+            return GuardAccumulator(in i, in real, guard);
         }
         OpAccess access = _info.GetInfo(in i, InstructionInfoOptions.NoMemoryUsage | InstructionInfoOptions.NoRegisterUsage).GetOpAccess(operand);
         bool write = access is OpAccess.Write or OpAccess.ReadWrite or OpAccess.CondWrite or OpAccess.ReadCondWrite;
@@ -162,6 +162,22 @@ internal sealed unsafe class GuardBinder(CpuState* state)
             // The address is computed after the pointer moves.
             guard->Displacement += size;
         }
+        return 1;
+    }
+
+    /// <summary>MONITOR and CLZERO: a byte, or a line, at rAX.</summary>
+    private int GuardAccumulator(in Instruction i, in Op real, Op* guard)
+    {
+        bool write = i.Mnemonic == Mnemonic.Clzero;
+        if ((!write && i.Mnemonic != Mnemonic.Monitor) || IsKnownGood(i.AccumulatorSegment(), write))
+        {
+            return 0;
+        }
+        *guard = real;
+        guard->Handler = &SegmentGuard.Operand;
+        guard->Segment = Slots.Of(i.AccumulatorSegment());
+        guard->Immediate = 1;
+        guard->Extra = write ? SegmentGuard.Writes : (byte)0;
         return 1;
     }
 

@@ -19,6 +19,11 @@ public sealed class SharedCode
         _holders = new int[memory.Size / GuestMemory.PageSize];
     }
 
+    internal ExclusiveSection Exclusive { get; } = new();
+
+    /// <summary>The processors of the machine.</summary>
+    internal ReadOnlySpan<Processor> Processors => _processors;
+
     /// <summary>The number of a physical page among the pages of RAM, or -1.</summary>
     internal int PageIndex(ulong physical)
     {
@@ -95,13 +100,17 @@ public sealed class SharedCode
 internal readonly record struct CodeRequest(int Page, ulong Physical, int Size);
 
 /// <summary>What other processors ask of one about decoded code. It serves the requests between blocks, and before it enters guest code.</summary>
-internal sealed class CodeRequestQueue(Processor owner)
+internal sealed class CodeRequestQueue(Processor owner, ExclusiveSection exclusive)
 {
     private readonly ConcurrentQueue<CodeRequest> _queue = new();
     private readonly Lock _lock = new();
     private long _posted;
     private long _served;
     private bool _inGuest;
+    private bool _aside;
+
+    /// <summary>The owner runs no guest code: it is outside, or waits in <see cref="StandAside"/>.</summary>
+    public bool IsAside => !Volatile.Read(ref _inGuest) || Volatile.Read(ref _aside);
 
     /// <summary>How many were served. Only the owner changes it.</summary>
     public long Served => Volatile.Read(ref _served);
@@ -137,7 +146,7 @@ internal sealed class CodeRequestQueue(Processor owner)
         }
     }
 
-    /// <summary>Only the owner.</summary>
+    /// <summary>Serves what is asked, and stands aside while another processor wants to be alone. Only the owner, between instructions.</summary>
     public void Serve()
     {
         while (_queue.TryDequeue(out CodeRequest request))
@@ -145,6 +154,21 @@ internal sealed class CodeRequestQueue(Processor owner)
             owner.Blocks.ServeRequest(request);
             Interlocked.Increment(ref _served);
         }
+        while (exclusive.IsHeld)
+        {
+            StandAside();
+        }
+    }
+
+    /// <summary>Waits until the section is free, known to run no guest code. Only the owner.</summary>
+    public void StandAside()
+    {
+        Volatile.Write(ref _aside, true);
+        Interlocked.MemoryBarrier();
+        exclusive.AwaitEnd();
+        Volatile.Write(ref _aside, false);
+        // Whoever enters from here on sees that, or is seen by the caller, who looks again.
+        Interlocked.MemoryBarrier();
     }
 
     /// <summary>Returns how many will have been served once this one is.</summary>

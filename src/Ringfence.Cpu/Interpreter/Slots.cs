@@ -18,6 +18,8 @@ internal static unsafe class Slots
     public const ushort Rip = 136;
     public const int VectorBytes = 64;
 
+    private const int SelectorInSegment = 16;
+
     public static ushort Segments { get; } = Offset(static s => &s->Es);
 
     public static ushort X87 { get; } = Offset(static s => &s->X87);
@@ -27,6 +29,9 @@ internal static unsafe class Slots
     public static ushort Gpr(int number) => (ushort)(number * 8);
 
     public static ushort Segment(int number) => (ushort)(Segments + (number * sizeof(SegmentRegister)));
+
+    /// <summary>Where the selector of a segment register is.</summary>
+    public static ushort SelectorOf(Register segment) => (ushort)(Segment(segment - Register.ES) + SelectorInSegment);
 
     /// <summary>The offset of a register operand's lowest byte. Segment registers give their hidden base; others that live nowhere give
     /// <see cref="Zero"/>.</summary>

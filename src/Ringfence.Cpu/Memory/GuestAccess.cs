@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
@@ -70,22 +71,24 @@ internal static unsafe class GuestAccess
         return (entry->Write ^ linear) <= (ulong)(PageBytes - sizeof(T)) ? (T*)(linear + entry->Addend) : null;
     }
 
-    /// <summary>As <see cref="Modify"/>, for operations that must be atomic: a TLB miss or a page with code does not send them the long way,
-    /// which takes two accesses. Null on a fault, which is recorded, and for MMIO and operands that cross a page.
+    /// <summary>As <see cref="Modify"/>, for operations that must be atomic. What lies at a multiple of its size in a page that may be written is
+    /// found at once; <see cref="LockedAccess"/> sees to all else. Null on a fault, which is recorded, and for MMIO, which takes two accesses.
     /// To be followed by <see cref="Settle"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T* ModifyAtomic<T>(CpuState* s, ulong linear)
         where T : unmanaged
     {
-        T* p = Modify<T>(s, linear);
-        return p != null ? p : (T*)SlowAccess.Locate(s, linear, sizeof(T));
+        TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
+        // Turned right by the bits that must be 0: if they are not, the number is large. One comparison for page, right and alignment.
+        ulong turned = BitOperations.RotateRight(entry->Write ^ linear, sizeof(T) == 1 ? 0 : sizeof(T) == 2 ? 1 : sizeof(T) == 4 ? 2 : 3);
+        return turned < (ulong)(PageBytes / sizeof(T)) ? (T*)(linear + entry->Addend) : (T*)SlowAccess.Locate(s, linear, sizeof(T));
     }
 
     /// <summary>After an atomic operation was made.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Settle(CpuState* s)
     {
-        if (s->CodeTouched != 0)
+        if (s->Unsettled != 0)
         {
             SlowAccess.Settle(s);
         }

@@ -25,7 +25,7 @@ internal static unsafe class LinearAddress
     public static int Width(CpuModel model) => model.Has(CpuFeature.La57) ? 57 : 48;
 
     /// <summary>The address that an access to data really goes to: with masking in force, the bits that software may use are replaced by the
-    /// sign. An address whose sign bits differ stays as it is, which is not canonical.</summary>
+    /// sign. What comes of an address whose sign bits differ is not canonical.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Unmask(CpuState* s, ulong linear) =>
         ((s->Cr3 & ControlBits.LamUser) | (s->Cr4 & ControlBits.LamSupervisor)) == 0 ? linear : UnmaskAsSet(s, linear);
@@ -50,6 +50,6 @@ internal static unsafe class LinearAddress
             width = (s->Cr3 & ControlBits.LamUser57) != 0 ? 57 : (s->Cr3 & ControlBits.LamUser48) != 0 ? 48 : 64;
         }
         ulong extended = (ulong)((long)(linear << (64 - width)) >> (64 - width));
-        return (long)(extended ^ linear) < 0 ? linear : extended;
+        return (long)(extended ^ linear) < 0 ? extended ^ (1UL << 63) : extended;
     }
 }

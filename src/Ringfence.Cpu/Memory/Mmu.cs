@@ -86,14 +86,8 @@ internal sealed unsafe class Mmu : IDisposable
 
     private bool AccessSlowly(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
-        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
-        ulong address = LinearAddress.Unmask(_s, linear);
-        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
-        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
+        if (!TryResolve(linear, size, out int first, out ulong address, out ulong next))
         {
-            // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
-            MetNonCanonical = true;
-            Exits.Record(_s, Vectors.GeneralProtection);
             return false;
         }
         if (first == size)
@@ -111,7 +105,7 @@ internal sealed unsafe class Mmu : IDisposable
             return true;
         }
         // The first page does not get dirty if the second faults.
-        if (!Probe(address, rights) || !Translate(next, rights, linear + (ulong)first, out ulong second)
+        if (!Probe(address, rights) || !Translate(next, rights, (linear + (ulong)first) & _s->LinearMask, out ulong second)
             || !Translate(address, rights, linear, out ulong start))
         {
             return false;
@@ -122,45 +116,30 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>Whether an access might be made, without making it. If not, the fault is recorded.</summary>
-    public bool Check(ulong linear, int size, AccessKind rights)
+    public bool Check(ulong linear, int size, AccessKind rights) => TryResolve(linear, size, out int first, out ulong address, out ulong next)
+        && Probe(address, rights) && (first == size || Probe(next, rights));
+
+    /// <summary>Translates the address of data for the present privilege, fills the TLB, or records the fault; false for a non-canonical one too, of
+    /// which nothing is recorded.</summary>
+    public bool TranslateData(ulong linear, AccessKind kind, out ulong physical)
     {
-        int first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
         ulong address = LinearAddress.Unmask(_s, linear);
-        ulong next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
-        if (!IsCanonical(address) || (first != size && !IsCanonical(next)))
-        {
-            MetNonCanonical = true;
-            Exits.Record(_s, Vectors.GeneralProtection);
-            return false;
-        }
-        return Translate(address, rights, linear, out _) && (first == size || Translate(next, rights, linear + (ulong)first, out _));
+        physical = 0;
+        return IsCanonical(address) && Translate(address, kind, linear, out physical);
     }
 
-    /// <summary>The host address of an operand in RAM that is to be changed atomically. Null: a fault, which is recorded, or not wholly in one page of RAM.
-    /// If the page holds decoded code, <see cref="CpuState.CodeTouched"/> says where.</summary>
-    public byte* Locate(ulong linear, int size)
+    /// <summary>Whether data may be accessed; if not, the fault is recorded, as with <see cref="TranslateData"/>. No dirty flag is set.</summary>
+    public bool ProbeData(ulong linear, AccessKind kind)
     {
-        if (_checksAlignment && IsMisaligned(linear, size))
-        {
-            RefuseMisaligned(linear, size, AccessKind.Write);
-            return null;
-        }
         ulong address = LinearAddress.Unmask(_s, linear);
-        bool watched = _processor.Debugging.HasData;
-        if ((linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !IsCanonical(address)
-            || !Translate(address, AccessKind.Write, linear, out ulong physical) || _processor.IsApicPage(physical) || _memory.IsRom(physical)
-            || (watched && !_processor.Debugging.MayAccess(linear, size, AccessKind.Read, AccessKind.Write)))
-        {
-            return null;
-        }
-        if (watched)
-        {
-            _processor.Debugging.Accessed(linear, size, AccessKind.Read, AccessKind.Write);
-        }
-        byte* host = _memory.Pointer(physical, (ulong)size);
-        _s->CodeTouched = host != null && _processor.Blocks.HasCode(physical) ? physical : 0;
-        return host;
+        return IsCanonical(address) && Probe(address, kind);
     }
+
+    /// <summary>Whether alignment checks and breakpoints let an operand be changed in place. If not, the fault, or that the instruction is to run
+    /// alone, is recorded.</summary>
+    public bool AdmitsInPlace(ulong linear, int size) => _checksAlignment && IsMisaligned(linear, size)
+        ? RefuseMisaligned(linear, size, AccessKind.Write)
+        : !_processor.Debugging.HasData || _processor.Debugging.MayAccess(linear, size, AccessKind.Read, AccessKind.Write);
 
     /// <summary>Translates the address of an instruction for the present privilege, fills the TLB, or records the fault.</summary>
     public bool TranslateFetch(ulong linear, out ulong physical) => Translate(linear, AccessKind.Execute, linear, out physical);
@@ -279,6 +258,23 @@ internal sealed unsafe class Mmu : IDisposable
         SelectTlb();
     }
 
+    /// <summary>Where an access goes: to <paramref name="address"/>, and if it has more bytes than <paramref name="first"/>, in the next
+    /// page to <paramref name="next"/>. False: not canonical, as recorded.</summary>
+    private bool TryResolve(ulong linear, int size, out int first, out ulong address, out ulong next)
+    {
+        first = (int)Math.Min((ulong)size, GuestMemory.PageSize - (linear & OffsetMask));
+        address = LinearAddress.Unmask(_s, linear);
+        next = LinearAddress.Unmask(_s, (linear + (ulong)first) & _s->LinearMask);
+        if (IsCanonical(address) && (first == size || IsCanonical(next)))
+        {
+            return true;
+        }
+        // SDM 1 3.3.7.1: #SS for stack accesses. Which those are is not known here; the outer loop finds out.
+        MetNonCanonical = true;
+        Exits.Record(_s, Vectors.GeneralProtection);
+        return false;
+    }
+
     private bool IsCanonical(ulong linear) => LinearAddress.IsCanonical(_s, linear) || _s->LinearMask != ulong.MaxValue;
 
     /// <summary>Translates for the present privilege, fills the TLB, or records the fault.</summary>
@@ -339,7 +335,7 @@ internal sealed unsafe class Mmu : IDisposable
         // Implicit supervisor accesses ignore RFLAGS.AC (SDM 3A 4.6.1).
         bool smap = (_s->Cr4 & ControlBits.Smap) != 0;
         Tlb tlb = smap ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
-        // Compatibility mode wraps addresses of code and data, not those of tables.
+        // Descriptor tables and what interrupts push have 64-bit addresses in compatibility mode too (SDM 3A 3.5.2, 6.14.1).
         ulong wrap = LongMode ? ulong.MaxValue : uint.MaxValue;
         for (int done = 0; done < size;)
         {

@@ -18,15 +18,10 @@ internal static unsafe class SlowAccess
     /// <summary>Whether an operand may be written; nothing is.</summary>
     public static bool MayWrite(CpuState* s, ulong linear, int size) => Processor.Of(s).Mmu.Check(linear, size, AccessKind.Write);
 
-    /// <summary>The host address of RAM that may be written, or null: a fault, MMIO, or over a page's end.</summary>
-    public static byte* Locate(CpuState* s, ulong linear, int size) => Processor.Of(s).Mmu.Locate(linear, size);
+    /// <summary>See <see cref="LockedAccess.Locate"/>.</summary>
+    public static byte* Locate(CpuState* s, ulong linear, int size) => Processor.Of(s).Locked.Locate(linear, size);
 
-    public static void Settle(CpuState* s)
-    {
-        ulong physical = s->CodeTouched;
-        s->CodeTouched = 0;
-        Processor.Of(s).Blocks.CodeWritten(physical, sizeof(ulong));
-    }
+    public static void Settle(CpuState* s) => Processor.Of(s).Locked.Settle();
 }
 
 internal enum AccessKind

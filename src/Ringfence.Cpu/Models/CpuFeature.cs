@@ -1,6 +1,7 @@
 namespace Ringfence.Cpu.Models;
 
-/// <summary>What CPUID can tell of, one bit each; <see cref="CpuFeatures"/> says where. In the order of leaves, registers and bits.</summary>
+/// <summary>What CPUID can tell of, one bit each; <see cref="CpuFeatures"/> says where. In the order of leaves, registers
+/// and bits; behind them, in the same order, what named models have and our processor does not attempt.</summary>
 public enum CpuFeature : byte
 {
     Fpu,
@@ -100,4 +101,48 @@ public enum CpuFeature : byte
     InvariantTsc,
     Clzero,
     Wbnoinvd,
+
+    Arat,
+    Vmx,
+    HardwareLockElision,
+    TransactionalMemory,
+    Avx512Vbmi,
+    WaitPackage,
+    Avx512Vbmi2,
+    ShadowStack,
+    Avx512Vnni,
+    Avx512Bitalg,
+    Avx512Vpopcntdq,
+    BusLockDetect,
+    Cldemote,
+    Movdiri,
+    Movdir64b,
+    VerwClears,
+    Serialize,
+    LoadTracking,
+    IndirectBranchTracking,
+    AmxBf16,
+    Avx512Fp16,
+    AmxTile,
+    AmxInt8,
+    SpeculationControl,
+    ThreadPredictors,
+    FlushL1D,
+    ArchCapabilities,
+    StoreBypassDisable,
+    AvxVnni,
+    Avx512Bf16,
+    FastZeroMoves,
+    FastShortStores,
+    FastShortCompares,
+    ExtendedFeatureDisable,
+    ExtendedApicSpace,
+    OsVisibleWorkaround,
+    CorePerformanceCounters,
+    XsaveErrorPointers,
+    Rdpru,
+    AmdPredictionBarrier,
+    AmdSpeculationControl,
+    AmdThreadPredictors,
+    AmdStoreBypassDisable,
 }

@@ -1,36 +1,75 @@
-using static Ringfence.Cpu.Models.CpuFeature;
-
 namespace Ringfence.Cpu.Models;
 
-/// <summary>A processor as CPUID describes it.</summary>
-/// <param name="Name">As given on the command line.</param>
-/// <param name="Vendor">12 characters, as CPUID.0 has them: "AuthenticAMD", "GenuineIntel".</param>
-/// <param name="Signature">Family, model and stepping as in CPUID.1:EAX.</param>
-/// <param name="Brand">The processor brand string, at most 47 characters.</param>
-/// <param name="Features">What it advertises: never more than <see cref="CpuFeatures.Implemented"/>.</param>
-public sealed record CpuModel(string Name, string Vendor, uint Signature, string Brand, FeatureSet Features)
+/// <summary>A processor as CPUID describes it. All but what the constructor is told comes from models.json.</summary>
+public sealed record CpuModel
 {
-    /// <summary>AMD family 15 model 107 stepping 1: a processor of the baseline's age. Kernels know that it needs no page-table isolation.</summary>
-    private const uint BaselineSignature = 0x0006_0FB1;
-    private const string Amd = "AuthenticAMD";
+    /// <summary>As given on the command line, with the features added and taken away.</summary>
+    public required string Name { get; init; }
 
-    private static readonly FeatureSet Baseline = FeatureSet.Of(
-        Fpu, Debugging, Pse, Tsc, CpuFeature.Msr, Pae, MachineCheckException, Cmpxchg8b, CpuFeature.Apic, Sysenter, Mtrr, GlobalPages, MachineCheck,
-        Cmov, Pat, Pse36, Clflush, Mmx, Fxsr, Sse, Sse2, TscDeadline, Hypervisor, TscAdjust, LahfLong, Syscall, Nx, Rdtscp, LongMode, InvariantTsc);
+    /// <summary>One line for people.</summary>
+    public required string About { get; init; }
+
+    /// <summary>12 characters, as CPUID.0 has them: "AuthenticAMD", "GenuineIntel".</summary>
+    public required string Vendor { get; init; }
+
+    public required uint Family { get; init; }
+
+    /// <summary>With the extended model in bits 4 to 7.</summary>
+    public required uint Model { get; init; }
+
+    public required uint Stepping { get; init; }
+
+    /// <summary>The processor brand string, at most 47 characters.</summary>
+    public required string Brand { get; init; }
+
+    public required IReadOnlyList<CpuCache> Caches { get; init; }
+
+    /// <summary>What the processor that it is named for has, of all that we know.</summary>
+    public required FeatureSet Described { get; init; }
+
+    /// <summary>What it advertises: never more than <see cref="CpuFeatures.Implemented"/>, and nothing without what it needs.</summary>
+    public required FeatureSet Features { get; init; }
+
+    public bool IsIntel => Vendor == "GenuineIntel";
+
+    /// <summary>Family, model and stepping as in CPUID.1:EAX (SDM 2 CPUID, figure 3-6).</summary>
+    public uint Signature
+    {
+        get
+        {
+            uint family = Math.Min(Family, 15);
+            return ((Family - family) << 20) | ((Model >> 4) << 16) | (family << 8) | ((Model & 15) << 4) | Stepping;
+        }
+    }
 
     /// <summary>The x86-64 psABI's baseline.</summary>
-    public static CpuModel X8664V1 { get; } = new("x86-64-v1", Amd, BaselineSignature, "Ringfence x86-64-v1 processor", Baseline & CpuFeatures.Implemented);
+    public static CpuModel X8664V1 => Find("x86-64-v1")!;
 
     /// <summary>All that is implemented.</summary>
-    public static CpuModel Max { get; } = new("max", Amd, BaselineSignature, "Ringfence processor", CpuFeatures.Implemented);
+    public static CpuModel Max => Find("max")!;
 
-    public static IReadOnlyList<CpuModel> All { get; } = [X8664V1, Max];
+    public static IReadOnlyList<CpuModel> All => CpuModelCatalog.Instance.Models;
 
-    /// <summary>The model of that name, or null.</summary>
-    public static CpuModel? Find(string name) => All.FirstOrDefault(m => m.Name == name);
+    /// <summary>The model of that name, or null. Letters may be large or small.</summary>
+    public static CpuModel? Find(string name) => All.FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase));
+
+    /// <summary>A model, and features more or less: MODEL[,+F|,-F]...</summary>
+    /// <exception cref="FormatException">It cannot be; one line says why.</exception>
+    public static CpuModel Parse(string text) => CpuModelParser.Parse(text);
 
     /// <summary>Where the manuals of the two differ, AMD's counts.</summary>
-    public bool IsAmd => Vendor == Amd;
+    public bool IsAmd => !IsIntel;
 
     public bool Has(CpuFeature feature) => Features.Has(feature);
+
+    /// <summary>Why a feature that is described is not advertised.</summary>
+    public string WhyWithheld(CpuFeature feature)
+    {
+        if (!CpuFeatures.Implemented.Has(feature))
+        {
+            return "not implemented";
+        }
+        FeatureSet missing = CpuModelCatalog.Instance.Rules.Requirements(feature).Without(Features);
+        return $"needs {string.Join(" ", missing.Members().Select(m => m.Info().Name))}";
+    }
 }

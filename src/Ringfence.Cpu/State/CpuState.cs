@@ -98,8 +98,8 @@ public unsafe struct CpuState
     /// <summary>Where slow paths leave what they read, so that fast paths take no address of a local (that would forbid tail calls).</summary>
     public fixed byte Scratch[64];
 
-    /// <summary>Physical address of decoded code that <see cref="GuestAccess.ModifyAtomic"/> gave write access to, or 0.</summary>
-    public ulong CodeTouched;
+    /// <summary>Not 0 between <see cref="GuestAccess.ModifyAtomic"/> and <see cref="GuestAccess.Settle"/> if the latter has work to do.</summary>
+    public ulong Unsettled;
 
     /// <summary>A GCHandle to the <see cref="Processor"/> that owns this state.</summary>
     public nint Owner;
@@ -164,6 +164,8 @@ public enum ExitEvent : uint
     Fault,
     /// <summary>HLT was executed; RIP is past it.</summary>
     Halt,
+    /// <summary>MWAIT was executed; RIP is past it.</summary>
+    Wait,
     /// <summary>The instruction at RIP is to be run alone, decoded anew.</summary>
     Step,
     /// <summary>The code at RIP has changed since it was decoded: what the jump cache has of it is worth nothing.</summary>

@@ -7,7 +7,7 @@ internal sealed unsafe partial class ModelSpecificRegisters
 {
     /// <summary>Those that hold something of their own. Not here: EFER, the bases of FS and GS, the local APIC's, counters, capabilities.</summary>
     private static readonly uint[] s_kept =
-        [0x3B, 0x174, 0x175, 0x176, 0x277, 0x6E1, 0xDA0, 0xC000_0081, 0xC000_0082, 0xC000_0083, 0xC000_0084, 0xC000_0102, 0xC000_0103];
+        [0x174, 0x175, 0x176, 0x277, 0x6E1, 0xDA0, 0xC000_0081, 0xC000_0082, 0xC000_0083, 0xC000_0084, 0xC000_0102, 0xC000_0103];
 
     public IReadOnlyDictionary<uint, ulong> Save()
     {

@@ -153,6 +153,30 @@ internal sealed unsafe class SystemRegisters(Processor processor)
     }
 
     /// <summary>WRPKRU and XRSTOR: the rights of protection keys for user pages.</summary>
+    /// <summary>XSETBV's checks and effect (SDM 2 XSETBV).</summary>
+    public bool WriteXcr0(ulong value)
+    {
+        bool avxWithoutSse = (value & ExtendedStateLayout.Avx) != 0 && (value & ExtendedStateLayout.Sse) == 0;
+        if ((value & ~new ExtendedStateLayout(processor.Model).User) != 0 || (value & ExtendedStateLayout.X87) == 0 || avxWithoutSse)
+        {
+            return Refuse();
+        }
+        _s->Xcr0 = value;
+        processor.ModeChanged();
+        return true;
+    }
+
+    /// <summary>IA32_XSS.</summary>
+    public bool WriteXss(ulong value)
+    {
+        if ((value & ~new ExtendedStateLayout(processor.Model).Supervisor) != 0)
+        {
+            return Refuse();
+        }
+        _s->Xss = value;
+        return true;
+    }
+
     public void WritePkru(uint value)
     {
         uint changed = value ^ _s->Pkru;

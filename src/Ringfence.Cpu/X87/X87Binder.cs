@@ -10,6 +10,7 @@ internal static unsafe class X87Binder
     /// <summary>Fills the handler of <paramref name="op"/>, and <see cref="Op.Immediate"/> and <see cref="Op.Extra"/>, which here are the
     /// handlers' own. The memory operand's fields are already set. False if the instruction is not an x87 one.</summary>
     /// <param name="mode"><see cref="CodeMode"/> bits.</param>
+    /// <remarks><see cref="Op.Source"/> is left to whoever has the instruction's bytes: <see cref="OpcodeOf"/>.</remarks>
     public static bool Bind(in Instruction instruction, uint mode, Op* op)
     {
         if (instruction.Code == Code.Wait)
@@ -22,11 +23,22 @@ internal static unsafe class X87Binder
         {
             return false;
         }
+        if (instruction.OpCount > 0 && instruction.Op0Kind == OpKind.Memory || instruction.OpCount > 1 && instruction.Op1Kind == OpKind.Memory)
+        {
+            op->Destination = Slots.SelectorOf(instruction.MemorySegment);
+        }
         if ((mode & CodeMode.NoX87) != 0)
         {
             op->Handler = &X87Handlers.NotAvailable;
         }
         return true;
+    }
+
+    /// <summary>FOP (SDM 1 8.1.9): the low three bits of the opcode's first byte, D8 to DF, and the byte after it.</summary>
+    public static ushort OpcodeOf(ReadOnlySpan<byte> instruction)
+    {
+        int at = instruction.IndexOfAnyInRange((byte)0xD8, (byte)0xDF);
+        return at >= 0 && at + 1 < instruction.Length ? (ushort)(((instruction[at] & 7) << 8) | instruction[at + 1]) : (ushort)0;
     }
 
     /// <summary>The i of the ST(i) operand that is not ST(0), 0 if there is none.</summary>

@@ -6,8 +6,8 @@ using Ringfence.Cpu.State;
 namespace Ringfence.Cpu.X87;
 
 /// <summary>
-/// The handlers of x87 instructions: wait, fetch, call what <see cref="Op.Immediate"/> points to. The selectors of the instruction and data
-/// pointers and the opcode stay 0, as on processors that have them deprecated (CPUID.7.0:EBX[13]).
+/// The handlers of x87 instructions: wait, fetch, call what <see cref="Op.Immediate"/> points to. <see cref="Op.Source"/> is the opcode (FOP),
+/// <see cref="Op.Destination"/> where the selector of the memory operand's segment is.
 /// </summary>
 internal static unsafe class X87Handlers
 {
@@ -99,6 +99,8 @@ internal static unsafe class X87Handlers
             return false;
         }
         s->X87.InstructionPointer = s->Rip + o->IpOffset;
+        s->X87.InstructionSelector = (ushort)s->Cs.Selector;
+        s->X87.Opcode = o->Source;
         return true;
     }
 
@@ -106,6 +108,7 @@ internal static unsafe class X87Handlers
     private static ulong Operand(CpuState* s, Op* o)
     {
         s->X87.DataPointer = Plain.Linear(s, o) & o->AddressMask;
+        s->X87.DataSelector = *(ushort*)((byte*)s + o->Destination);
         return Wide.Linear(s, o);
     }
 

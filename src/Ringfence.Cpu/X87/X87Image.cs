@@ -18,6 +18,11 @@ public static class X87Image
     public static void WriteEnvironment(in X87State state, Span<byte> image, bool wide, bool real)
     {
         uint ip = (uint)state.InstructionPointer, dp = (uint)state.DataPointer;
+        if (real)
+        {
+            ip += (uint)state.InstructionSelector << 4;
+            dp += (uint)state.DataSelector << 4;
+        }
         uint opcode = state.Opcode & 0x7FFu;
         ReadOnlySpan<uint> fields = (wide, real) switch
         {
@@ -84,14 +89,15 @@ public static class X87Image
 
     /// <summary>Writes bytes 0-23 and 32-159 of an FXSAVE or XSAVE area; MXCSR and what follows are not the x87's.</summary>
     /// <param name="wide">REX.W: 64-bit pointers without selectors.</param>
-    public static void WriteFxsave(in X87State state, Span<byte> image, bool wide)
+    /// <param name="pointers">If not, opcode and pointers are written as 0.</param>
+    public static void WriteFxsave(in X87State state, Span<byte> image, bool wide, bool pointers)
     {
         BinaryPrimitives.WriteUInt16LittleEndian(image, state.ControlWord);
         BinaryPrimitives.WriteUInt16LittleEndian(image[2..], state.StatusWord);
         BinaryPrimitives.WriteUInt16LittleEndian(image[4..], state.Tags);
-        BinaryPrimitives.WriteUInt16LittleEndian(image[6..], state.Opcode);
-        ulong ip = state.InstructionPointer, dp = state.DataPointer;
-        if (!wide)
+        BinaryPrimitives.WriteUInt16LittleEndian(image[6..], pointers ? state.Opcode : (ushort)0);
+        ulong ip = pointers ? state.InstructionPointer : 0, dp = pointers ? state.DataPointer : 0;
+        if (!wide && pointers)
         {
             ip = (uint)ip | ((ulong)state.InstructionSelector << 32);
             dp = (uint)dp | ((ulong)state.DataSelector << 32);
@@ -111,13 +117,16 @@ public static class X87Image
         state.Tags = image[4];
         state.Opcode = (ushort)(BinaryPrimitives.ReadUInt16LittleEndian(image[6..]) & 0x7FF);
         ulong ip = BinaryPrimitives.ReadUInt64LittleEndian(image[8..]), dp = BinaryPrimitives.ReadUInt64LittleEndian(image[16..]);
-        state.InstructionPointer = wide ? ip : (uint)ip;
-        state.DataPointer = wide ? dp : (uint)dp;
+        state.InstructionPointer = wide ? Extend(ip) : (uint)ip;
+        state.DataPointer = wide ? Extend(dp) : (uint)dp;
         state.InstructionSelector = wide ? (ushort)0 : (ushort)(ip >> 32);
         state.DataSelector = wide ? (ushort)0 : (ushort)(dp >> 32);
         state.Normalize();
         ReadStack(ref state, image.Slice(32, 128), 16);
     }
+
+    /// <summary>Pointers are kept with 57 bits, and sign-extended.</summary>
+    private static ulong Extend(ulong pointer) => (ulong)((long)(pointer << 7) >> 7);
 
     private static void WriteStack(in X87State state, Span<byte> image, int stride)
     {

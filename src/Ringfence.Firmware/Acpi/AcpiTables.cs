@@ -12,7 +12,7 @@ public static class AcpiTables
 
     /// <summary>Writes the tables for APIC IDs 0 to <paramref name="vcpus"/> - 1. The RSDP is at <see cref="BoardLayout.RsdpAddress"/>.</summary>
     /// <exception cref="ArgumentException">The devices are so many that the tables do not fit in the BIOS area.</exception>
-    public static void Store(GuestMemory memory, int vcpus, IReadOnlyList<VirtioMmioDevice> virtioDevices)
+    public static void Store(GuestMemory memory, int vcpus, IReadOnlyList<VirtioMmioDevice> virtioDevices, bool textScreen = false)
     {
         ulong next = FirstTable;
         ulong Put(byte[] table)
@@ -29,7 +29,7 @@ public static class AcpiTables
 
         ulong facs = Put(Facs());
         ulong dsdt = Put(new TableBuilder("DSDT", 2).Bytes(Dsdt.Build(vcpus, virtioDevices)).Finish());
-        ulong fadt = Put(Fadt(facs, dsdt));
+        ulong fadt = Put(Fadt(facs, dsdt, textScreen));
         ulong madt = Put(Madt(vcpus));
         ulong rsdt = Put(new TableBuilder("RSDT", 1).U32((uint)fadt).U32((uint)madt).Finish());
         ulong xsdt = Put(new TableBuilder("XSDT", 1).U64(fadt).U64(madt).Finish());
@@ -62,12 +62,13 @@ public static class AcpiTables
     }
 
     /// <summary>Revision 6 (ACPI 6.4 §5.2.9). No SMI command: the board is always in ACPI mode.</summary>
-    private static byte[] Fadt(ulong facs, ulong dsdt)
+    private static byte[] Fadt(ulong facs, ulong dsdt, bool textScreen)
     {
         // WBINVD works; C1 on all processors; the power button is fixed hardware, a sleep button does not exist; 32-bit PM timer; reset register.
         const uint Flags = (1 << 0) | (1 << 2) | (1 << 5) | (1 << 8) | (1 << 10);
-        // Legacy devices, 8042, no VGA.
-        const ushort BootArchitecture = (1 << 0) | (1 << 1) | (1 << 2);
+        // Legacy devices, 8042.
+        const ushort BootArchitecture = (1 << 0) | (1 << 1);
+        const ushort NoVga = 1 << 2;
         const byte Desktop = 1;
         const ushort NoC2 = 101;
         const ushort NoC3 = 1001;
@@ -79,7 +80,7 @@ public static class AcpiTables
             .U8(BoardLayout.Pm1EventLength).U8(BoardLayout.Pm1ControlLength).U8(0).U8(BoardLayout.PmTimerLength)
             .U8(BoardLayout.Gpe0Length).U8(0).U8(0).U8(0) // GPE1 length and base, C-state control
             .U16(NoC2).U16(NoC3).U16(0).U16(0).U8(0).U8(0) // latencies, flush size and stride, duty offset and width
-            .U8(0).U8(0).U8(BoardLayout.RtcCenturyRegister).U16(BootArchitecture).U8(0)
+            .U8(0).U8(0).U8(BoardLayout.RtcCenturyRegister).U16((ushort)(BootArchitecture | (textScreen ? 0 : NoVga))).U8(0)
             .U32(Flags).PortRegister(BoardLayout.ResetPort, 8, 1).U8(BoardLayout.ResetValue).U16(0).U8(4)
             // A table that sets X_FIRMWARE_CTRL must leave FIRMWARE_CTRL at 0 (ACPI 6.4 table 5.9): only the latter is used.
             .U64(0).U64(dsdt)

@@ -43,6 +43,10 @@ internal static class BzImageLoader
         zeroPage.SetLoader();
         zeroPage.SetCode32Start(header.LoadAddress);
         zeroPage.SetMemoryMap(kernel, e820);
+        if (request.TextScreen)
+        {
+            zeroPage.SetTextScreen();
+        }
         if (header.Version >= 0x20E)
         {
             zeroPage.SetRsdp(BoardLayout.RsdpAddress);

@@ -70,6 +70,10 @@ internal static class ElfLoader
         zeroPage.MakeHeader();
         zeroPage.SetLoader();
         zeroPage.SetMemoryMap(kernel, e820);
+        if (request.TextScreen)
+        {
+            zeroPage.SetTextScreen();
+        }
         zeroPage.SetRsdp(BoardLayout.RsdpAddress);
         (ulong initrd, ulong initrdLength) = BzImageLoader.PlaceInitrds(map, request.Modules, limit);
         zeroPage.SetRamdisk(initrd, initrdLength);

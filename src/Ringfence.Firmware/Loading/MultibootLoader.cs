@@ -154,8 +154,9 @@ internal static class MultibootLoader
             BinaryPrimitives.WriteUInt64LittleEndian(memory.AsSpan(i * 24 + 12), e820[i].Length);
             Put32(memory, i * 24 + 20, (uint)e820[i].Type);
         }
+        const uint FramebufferFlag = 1 << 12;
         byte[] info = new byte[120];
-        Put32(info, 0, Flags);
+        Put32(info, 0, Flags | (request.TextScreen ? FramebufferFlag : 0));
         Put32(info, 4, BoardLayout.EbdaBase >> 10);
         Put32(info, 8, (map.LowEnd - BoardLayout.BiosEnd) >> 10);
         Put32(info, 12, 0x8000_FFFF);
@@ -165,7 +166,23 @@ internal static class MultibootLoader
         Put32(info, 44, (ulong)memory.Length);
         Put32(info, 48, map.PlaceData("the memory map", memory));
         Put32(info, 64, map.PlaceString("the loader's name", "ringfence"));
+        if (request.TextScreen)
+        {
+            PutTextScreen(info);
+        }
         return map.PlaceData("the multiboot information", info);
+    }
+
+    /// <summary>The framebuffer fields for text: sizes in characters, two bytes each (Multiboot Specification 0.6.96, 3.3).</summary>
+    private static void PutTextScreen(byte[] info)
+    {
+        const byte EgaText = 2;
+        Put32(info, 88, BoardLayout.TextMemory);
+        Put32(info, 96, BoardLayout.TextColumns * 2);
+        Put32(info, 100, BoardLayout.TextColumns);
+        Put32(info, 104, BoardLayout.TextRows);
+        info[108] = 16;
+        info[109] = EgaText;
     }
 
     private static string Join(string name, string arguments) => arguments.Length == 0 ? name : $"{name} {arguments}";

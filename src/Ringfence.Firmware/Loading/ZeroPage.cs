@@ -52,6 +52,19 @@ internal sealed class ZeroPage
 
     public void SetRsdp(ulong address) => BinaryPrimitives.WriteUInt64LittleEndian(_bytes.AsSpan(0x70), address);
 
+    /// <summary>screen_info: a VGA in text mode, its cursor at the top left.</summary>
+    public void SetTextScreen()
+    {
+        const byte IsVga = 1;
+        const ushort ColourEga = 3;
+        _bytes[0x06] = BoardLayout.TextMode;
+        _bytes[0x07] = BoardLayout.TextColumns;
+        Put16(0x0A, ColourEga);
+        _bytes[0x0E] = BoardLayout.TextRows;
+        _bytes[0x0F] = IsVga;
+        Put16(0x10, BoardLayout.CharacterHeight);
+    }
+
     public void SetMemoryMap(GuestFile kernel, IReadOnlyList<E820Entry> map)
     {
         if (map.Count > MaximumE820Entries)

@@ -137,7 +137,7 @@ internal sealed unsafe class GuestProcessor : IDisposable
         {
         }
 
-        public void SendInterprocessorInterrupt(uint source, ulong command)
+        public void SendInterprocessorInterrupt(uint command, uint destination)
         {
         }
     }

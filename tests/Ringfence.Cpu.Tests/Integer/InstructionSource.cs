@@ -15,7 +15,9 @@ internal sealed class InstructionSource(Random random)
         Mnemonic.Bsr, Mnemonic.Bswap, Mnemonic.Cbw, Mnemonic.Cwde, Mnemonic.Cdqe, Mnemonic.Cwd, Mnemonic.Cdq, Mnemonic.Cqo, Mnemonic.Push,
         Mnemonic.Pop, Mnemonic.Pushf, Mnemonic.Pushfq, Mnemonic.Popf, Mnemonic.Popfq, Mnemonic.Lahf, Mnemonic.Sahf, Mnemonic.Clc,
         Mnemonic.Stc, Mnemonic.Cmc, Mnemonic.Cld, Mnemonic.Std, Mnemonic.Xlatb, Mnemonic.Leave, Mnemonic.Enter, Mnemonic.Popcnt,
-        Mnemonic.Nop, Mnemonic.Crc32,
+        Mnemonic.Nop, Mnemonic.Crc32, Mnemonic.Andn, Mnemonic.Bextr, Mnemonic.Blsi, Mnemonic.Blsmsk, Mnemonic.Blsr, Mnemonic.Tzcnt, Mnemonic.Lzcnt, Mnemonic.Bzhi,
+        Mnemonic.Mulx, Mnemonic.Pdep, Mnemonic.Pext, Mnemonic.Rorx, Mnemonic.Sarx, Mnemonic.Shlx, Mnemonic.Shrx, Mnemonic.Adcx, Mnemonic.Adox,
+        Mnemonic.Movbe, Mnemonic.Cmpxchg16b,
         Mnemonic.Movsb, Mnemonic.Movsw, Mnemonic.Movsd, Mnemonic.Movsq, Mnemonic.Stosb, Mnemonic.Stosw, Mnemonic.Stosd, Mnemonic.Stosq,
         Mnemonic.Lodsb, Mnemonic.Lodsw, Mnemonic.Lodsd, Mnemonic.Lodsq, Mnemonic.Scasb, Mnemonic.Scasw, Mnemonic.Scasd, Mnemonic.Scasq,
         Mnemonic.Cmpsb, Mnemonic.Cmpsw, Mnemonic.Cmpsd, Mnemonic.Cmpsq,
@@ -33,7 +35,8 @@ internal sealed class InstructionSource(Random random)
     private static bool IsWanted(Code code)
     {
         OpCodeInfo info = code.ToOpCode();
-        if (!info.Mode64 || code == Code.Setssbsy || info.Encoding != EncodingKind.Legacy || !info.IsInstruction)
+        if (!info.Mode64 || code == Code.Setssbsy || info.Encoding is not (EncodingKind.Legacy or EncodingKind.VEX) || !info.IsInstruction
+            || code.ToString().Contains("_KNC_", StringComparison.Ordinal))
         {
             return false;
         }
@@ -284,6 +287,10 @@ internal sealed class InstructionSource(Random random)
         }
         bool narrow = baseRegister.IsGPR32() || index.IsGPR32();
         ulong target = DataAddress();
+        if (i.Mnemonic == Mnemonic.Cmpxchg16b && random.Next(4) != 0)
+        {
+            target &= ~15UL;
+        }
         if (i.Mnemonic is Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc && i.Op1Kind == OpKind.Register)
         {
             ulong bits = (ulong)random.Next(-0x3000, 0x3000);

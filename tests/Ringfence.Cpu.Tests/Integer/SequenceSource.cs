@@ -167,7 +167,7 @@ internal sealed class SequenceSource(Random random)
     }
 
     private static bool IsFit(Code code) => code.Mnemonic() is not (Mnemonic.Div or Mnemonic.Idiv or Mnemonic.Leave or Mnemonic.Enter or Mnemonic.Popf
-        or Mnemonic.Popfq or Mnemonic.Std or Mnemonic.Bswap or Mnemonic.Xlatb or Mnemonic.Bsf or Mnemonic.Bsr)
+        or Mnemonic.Popfq or Mnemonic.Std or Mnemonic.Bswap or Mnemonic.Xlatb or Mnemonic.Bsf or Mnemonic.Bsr or Mnemonic.Cmpxchg16b)
         && !IsString(code.Mnemonic());
 
     private static bool IsString(Mnemonic m) => m is Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq or Mnemonic.Stosb or Mnemonic.Stosw

@@ -376,7 +376,7 @@ public sealed unsafe class ExceptionTests
 
     private static void WithExternal(Guest guest, int vector)
     {
-        guest.Processor.Apic.Base = 0xFEE0_0100; // off: INTR reaches the processor as it is
+        Assert.True(guest.Processor.Apic.TrySetBase(0xFEE0_0100)); // off: INTR reaches the processor as it is
         guest.Bus.ExternalVector = vector;
         guest.Processor.SetExternalInterrupt(true);
     }

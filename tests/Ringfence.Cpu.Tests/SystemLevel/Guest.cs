@@ -346,11 +346,12 @@ internal sealed class TestBus : IProcessorBus
         return ExternalVector;
     }
 
-    public void EndOfInterrupt(byte vector)
-    {
-    }
+    /// <summary>EOIs of level-triggered vectors.</summary>
+    public List<byte> Ended { get; } = [];
 
-    public void SendInterprocessorInterrupt(uint source, ulong command)
-    {
-    }
+    public List<(uint Command, uint Destination)> Interrupts { get; } = [];
+
+    public void EndOfInterrupt(byte vector) => Ended.Add(vector);
+
+    public void SendInterprocessorInterrupt(uint command, uint destination) => Interrupts.Add((command, destination));
 }

@@ -9,8 +9,18 @@ public sealed unsafe class InstructionSetTests
     [Theory]
     [InlineData("x86-64-v1", "F30FB8C1", 6)]      // popcnt
     [InlineData("max", "F30FB8C1", -1)]
-    [InlineData("max", "480FC70E", 6)]            // cmpxchg16b [rsi]
-    [InlineData("max", "660F38F1C1", 6)]          // movbe
+    [InlineData("x86-64-v1", "480FC70E", 6)]      // cmpxchg16b [rsi]
+    [InlineData("max", "480FC70E", -1)]
+    [InlineData("x86-64-v1", "0F38F00E", 6)]      // movbe ecx, [rsi]
+    [InlineData("max", "0F38F00E", -1)]
+    [InlineData("x86-64-v1", "C4E270F2C2", 6)]    // andn
+    [InlineData("max", "C4E270F2C2", -1)]
+    [InlineData("max", "F0C4E270F2C2", 6)]        // lock andn
+    [InlineData("x86-64-v1", "C4E27BF6C2", 6)]    // mulx
+    [InlineData("max", "C4E27BF6C2", -1)]
+    [InlineData("x86-64-v1", "660F38F6C1", 6)]    // adcx
+    [InlineData("max", "660F38F6C1", -1)]
+    [InlineData("max", "F30F38F6C1", -1)]         // adox
     [InlineData("max", "F20FD0C1", -1)]           // addsubps
     [InlineData("max", "DB0E", -1)]               // fisttp [rsi]
     [InlineData("max", "660F3800C1", -1)]         // pshufb
@@ -31,11 +41,26 @@ public sealed unsafe class InstructionSetTests
     [InlineData("x86-64-v1", "0F38CBC1", 6)]
     [InlineData("max", "660F38CFC1", -1)]         // gf2p8mulb
     [InlineData("x86-64-v1", "660F38CFC1", 6)]
-    [InlineData("max", "0F01D0", 6)]              // xgetbv
-    [InlineData("max", "F30FAEC0", 6)]            // rdfsbase
-    [InlineData("max", "0F01C8", 6)]              // monitor
+    [InlineData("max", "0F01D0", 6)]              // xgetbv: CR4.OSXSAVE is clear
+    [InlineData("max", "F30FAEC0", 6)]            // rdfsbase: CR4.FSGSBASE is clear
+    [InlineData("x86-64-v1", "0F01C8", 6)]        // monitor
+    [InlineData("max", "0F01C8", -1)]
+    [InlineData("x86-64-v1", "0F01C9", 6)]        // mwait
+    [InlineData("max", "0F01C9", -1)]             // nothing is monitored
     [InlineData("max", "C5F8570C24", 6)]          // vxorps
-    [InlineData("max", "0FC7F0", 6)]              // rdrand
+    [InlineData("x86-64-v1", "0FC7F0", 6)]        // rdrand
+    [InlineData("max", "0FC7F0", -1)]
+    [InlineData("x86-64-v1", "0FC7F8", 6)]        // rdseed
+    [InlineData("max", "0FC7F8", -1)]
+    [InlineData("x86-64-v1", "F30FC7F8", 6)]      // rdpid
+    [InlineData("max", "F30FC7F8", -1)]
+    [InlineData("x86-64-v1", "660FAE3E", 6)]      // clflushopt [rsi]
+    [InlineData("max", "660FAE3E", -1)]
+    [InlineData("max", "660FAE36", -1)]           // clwb [rsi]
+    [InlineData("x86-64-v1", "0F01FC", 6)]        // clzero
+    [InlineData("max", "0F01FC", -1)]
+    [InlineData("max", "0F33", 13)]               // rdpmc
+    [InlineData("max", "F30F09", -1)]             // wbnoinvd
     [InlineData("max", "0F01F9", -1)]             // rdtscp
     [InlineData("max", "F30F1EFA", -1)]           // endbr64: a hint
     [InlineData("max", "F3480F1EC8", -1)]         // rdsspq: likewise
@@ -58,7 +83,7 @@ public sealed unsafe class InstructionSetTests
     [Fact]
     public void CountsAreScansWhereTheyAreMissing()
     {
-        using var guest = new Guest(GuestMode.Long);
+        using var guest = new Guest(GuestMode.Long, CpuModel.X8664V1);
         guest.State->Gpr[1] = 0x10;
         Assert.Equal(-1, guest.Run(0xF3, 0x0F, 0xBC, 0xC1).Vector);
         Assert.Equal(4UL, guest.State->Gpr[0]);
@@ -77,7 +102,7 @@ public sealed unsafe class InstructionSetTests
         Assert.Equal("AuthenticAMD", Vendor(guest, 0));
         Assert.Equal(0xDUL, guest.State->Gpr[0]);
         Assert.Equal("AuthenticAMD", Vendor(guest, 0x8000_0000));
-        Assert.Equal(0x8000_0008UL, guest.State->Gpr[0]);
+        Assert.Equal(0x8000_001DUL, guest.State->Gpr[0]);
         guest.State->Gpr[0] = 0x8000_1234;
         guest.Run(0x0F, 0xA2);
         Assert.Equal(0UL, guest.State->Gpr[0] | guest.State->Gpr[1] | guest.State->Gpr[2] | guest.State->Gpr[3]);

@@ -1,3 +1,5 @@
+using Iced.Intel;
+using Ringfence.Cpu.Models;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Ringfence.Cpu.Tests.SystemLevel;
@@ -292,5 +294,195 @@ public sealed unsafe class PagingTests
         Assert.Equal(0x0102_0304UL, guest.State->Gpr[0]);
         Assert.Equal(new Outcome(14, 0x11, 0x20_0000), guest.Run(a => a.jmp(0x20_0000)));
         Assert.Equal(14, guest.Run(a => a.mov(eax, __dword_ptr[0x4000_0000])).Vector);
+    }
+
+    /// <summary>SDM 3A 4.4.1: PAE's directory pointers are read when CR3 is loaded, and kept.</summary>
+    [Fact]
+    public void PaePointersAreKept()
+    {
+        using Guest guest = StartPae();
+        guest.Write(Guest.Data, 0x0102_0304);
+        Outcome outcome = guest.Run(a =>
+        {
+            a.mov(__dword_ptr[0x30_0020], 0);
+            a.mov(eax, cr4);
+            a.mov(ebx, eax);
+            a.xor(eax, 4); // CR4.TSD has nothing to do with it
+            a.mov(cr4, eax);
+            a.mov(ecx, __dword_ptr[Address]);
+            a.mov(cr4, ebx);
+            a.mov(__dword_ptr[0x30_0020], 0x30_1001);
+            a.mov(eax, cr3);
+            a.mov(cr3, eax);
+            a.mov(edx, __dword_ptr[Address]);
+            a.mov(__dword_ptr[0x30_0038], 0);
+            a.mov(cr3, eax);
+            a.mov(edx, __dword_ptr[0xC000_0000 + (uint)Guest.Data]);
+        });
+        Assert.Equal((14, 0u), (outcome.Vector, outcome.Error));
+        Assert.Equal((0x0102_0304UL, 0x0102_0304UL), (guest.State->Gpr[1], guest.State->Gpr[2]));
+    }
+
+    /// <summary>SDM 3A 4.4.1: reserved bits of a pointer that is present are #GP, and the register keeps its value.</summary>
+    [Theory]
+    [InlineData(1UL << 1, 13)]
+    [InlineData(1UL << 2, 13)]
+    [InlineData(1UL << 5, 13)]
+    [InlineData(1UL << 8, 13)]
+    [InlineData(1UL << 40, 13)]
+    [InlineData(1UL << 63, 13)]
+    [InlineData(0xE18UL, -1)]
+    public void PaePointersAreChecked(ulong bits, int vector)
+    {
+        using Guest guest = StartPae();
+        guest.Write(0x30_0108, bits);
+        guest.Write(0x30_0100, 0x30_1001UL);
+        guest.Write(0x30_0118, 0x30_1001UL);
+        Assert.Equal(-1, guest.Run(a => LoadCr3(a)).Vector);
+        guest.State->Cr3 = 0x30_0020;
+        guest.Write(0x30_0108, bits | 1);
+        Assert.Equal(vector, guest.Run(a => LoadCr3(a)).Vector);
+        Assert.Equal(vector < 0 ? 0x30_0100UL : 0x30_0020, guest.State->Cr3);
+        // Turning PAE paging on.
+        guest.State->Cr3 = 0x30_0100;
+        guest.State->Cr0 &= 0x7FFF_FFFF;
+        Assert.Equal(vector, guest.Run(a =>
+        {
+            a.mov(eax, cr0);
+            a.bts(eax, 31);
+            a.mov(cr0, eax);
+        }).Vector);
+        Assert.Equal(vector < 0, (guest.State->Cr0 >> 31) != 0);
+
+        static void LoadCr3(Assembler a)
+        {
+            a.mov(eax, 0x30_0100);
+            a.mov(cr3, eax);
+        }
+    }
+
+    /// <summary>SDM 3A 4.4.2, table 4-10: in PAE paging bits 40 to 62 are reserved everywhere.</summary>
+    [Theory]
+    [InlineData(1UL << 40)]
+    [InlineData(1UL << 52)]
+    [InlineData(1UL << 62)]
+    [InlineData(1UL << 20)]
+    public void PaeHasReservedBits(ulong bit)
+    {
+        using Guest guest = StartPae();
+        guest.Write(0x30_1008, 0x87UL | bit);
+        Assert.Equal(9u, guest.Run(a => a.mov(eax, __dword_ptr[0x20_0000])).Error);
+    }
+
+    /// <summary>SDM 3A 4.5, tables 4-15 to 4-20: reserved bits of each level.</summary>
+    [Theory]
+    [InlineData(Guest.Tables, 1UL << 7)]            // PS of a PML4 entry
+    [InlineData(Guest.Tables, 1UL << 40)]
+    [InlineData(Guest.Tables + 0x1000, 1UL << 51)]
+    [InlineData(Guest.Tables + 0x2000, 1UL << 45)]
+    public void EveryLevelHasReservedBits(ulong entry, ulong bit)
+    {
+        using var guest = new Guest(GuestMode.Long);
+        // Another half GiB, so that the code's own translation is left alone.
+        for (ulong table = 0; table < 3; table++)
+        {
+            ulong copy = 0x30_0000 + (table * 0x1000);
+            guest.Write(copy, (table == 2 ? Guest.PageTable : copy + 0x1000) | 7);
+        }
+        guest.Write(Guest.Tables + 8, 0x30_0000UL | 7);
+        if (entry == Guest.Tables)
+        {
+            guest.Write(Guest.Tables + 8, 0x30_0000UL | 7 | bit);
+        }
+        else
+        {
+            guest.Write(entry - Guest.Tables - 0x1000 + 0x30_0000, guest.Read<ulong>(entry - Guest.Tables - 0x1000 + 0x30_0000) | bit);
+        }
+        Assert.Equal(9u, guest.Run(a => a.mov(eax, __dword_ptr[rdx]), (1UL << 39) + Guest.Data).Error);
+    }
+
+    /// <summary>CPUID pdpe1gb: without it a page of 1 GiB has a reserved bit set.</summary>
+    [Fact]
+    public void AGibibyteComesWithTheFeature()
+    {
+        CpuModel model = CpuModel.Max with { Features = CpuModel.Max.Features.Without(CpuFeature.Pages1G) };
+        using var guest = new Guest(GuestMode.Long, model);
+        guest.Write(Guest.Tables + 0x1008, 0x87UL);
+        Assert.Equal(9u, guest.Run(a => a.mov(eax, __dword_ptr[0x4000_0000])).Error);
+    }
+
+    /// <summary>SDM 3A 4.3: PSE-36 gives a page of 4 MiB address bits 32 to 39; they are reserved without it.</summary>
+    [Theory]
+    [InlineData(true, -1, 0u)]
+    [InlineData(false, 14, 9u)]
+    public void Pse36(bool has, int vector, uint error)
+    {
+        FeatureSet features = has ? CpuModel.Max.Features : CpuModel.Max.Features.Without(CpuFeature.Pse36);
+        using Guest guest = StartLarge(CpuModel.Max with { Features = features });
+        guest.Write(0x30_0008, 0x87u | (1 << 13));
+        Outcome outcome = guest.Run(a => a.mov(eax, __dword_ptr[0x80_0000]));
+        Assert.Equal((vector, error), (outcome.Vector, outcome.Error));
+        if (has)
+        {
+            // Beyond RAM.
+            Assert.Equal((ulong)uint.MaxValue, guest.State->Gpr[0]);
+        }
+    }
+
+    /// <summary>SDM 3A 4.10.4.1: INVLPG forgets all of a page of 4 MiB, whichever half it names.</summary>
+    [Theory]
+    [InlineData(0x80_0000u, 0xA0_0000u)]
+    [InlineData(0xA0_0000u, 0x80_0000u)]
+    public void InvlpgForgetsFourMebibytes(uint used, uint named)
+    {
+        using Guest guest = StartLarge();
+        Assert.Equal(14, guest.Run(a =>
+        {
+            a.mov(eax, __dword_ptr[used]);
+            a.mov(__dword_ptr[0x30_0008], 0);
+            a.invlpg(__[named]);
+            a.mov(eax, __dword_ptr[used]);
+        }).Vector);
+    }
+
+    /// <summary>SDM 3A 4.8: what was not written is not dirty, also where a write over two pages faults on the second.</summary>
+    [Fact]
+    public void AFaultOnTheSecondPageLeavesTheFirstClean()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Page(Guest.Data + 0x1000) = 0;
+        Assert.Equal(14, guest.Run(a => a.mov(__qword_ptr[Address + 0xFFC], rax)).Vector);
+        Assert.Equal(0UL, guest.Page(Guest.Data) & Dirty);
+        Assert.Equal(Guest.Data + 0x1000, guest.State->Cr2);
+        guest.Page(Guest.Data) = 0;
+        guest.Run(a => a.mov(__qword_ptr[Address + 0xFFC], rax));
+        Assert.Equal(Guest.Data + 0xFFC, guest.State->Cr2);
+    }
+
+    /// <summary>PAE paging: directory pointers 0 and 3 lead to one directory, the first 2 MiB are a page.</summary>
+    private static Guest StartPae()
+    {
+        var guest = new Guest(GuestMode.Protected32);
+        guest.Write(0x30_0020, 0x30_1000UL | 1);
+        guest.Write(0x30_0038, 0x30_1000UL | 1);
+        guest.Write(0x30_1000, 0x87UL);
+        guest.Write(0x30_1008, 0x20_0087UL);
+        guest.State->Cr3 = 0x30_0020;
+        guest.State->Cr4 |= 0x20;
+        guest.State->Efer = 0x800;
+        guest.State->Cr0 |= 0x8000_0000;
+        return guest;
+    }
+
+    /// <summary>32-bit paging with pages of 4 MiB: the first and the third are the same.</summary>
+    private static Guest StartLarge(CpuModel? model = null)
+    {
+        var guest = new Guest(GuestMode.Protected32, model);
+        guest.Write(0x30_0000, 0x87u);
+        guest.Write(0x30_0008, 0x87u);
+        guest.State->Cr3 = 0x30_0000;
+        guest.State->Cr4 |= 0x10;
+        guest.State->Cr0 |= 0x8000_0000;
+        return guest;
     }
 }

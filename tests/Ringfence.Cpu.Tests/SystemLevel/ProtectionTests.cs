@@ -315,7 +315,7 @@ public sealed unsafe class ProtectionTests
     [InlineData(0, 0x1_8001_0011UL)]      // above 32 bits
     [InlineData(0, 0x0001_0011UL)]        // no paging in 64-bit mode
     [InlineData(4, 0x600UL)]              // PAE off in long mode
-    [InlineData(4, 0x1_0620UL)]           // FSGSBASE, which there is not
+    [InlineData(4, 0x4620UL)]             // SMXE, which there is not
     [InlineData(4, 0x8000_0620UL)]
     [InlineData(3, 1UL << 52)]
     [InlineData(8, 16UL)]

@@ -134,7 +134,7 @@ internal sealed unsafe class X87Machine : IDisposable
         {
         }
 
-        public void SendInterprocessorInterrupt(uint source, ulong command)
+        public void SendInterprocessorInterrupt(uint command, uint destination)
         {
         }
     }

@@ -33,6 +33,18 @@ internal readonly struct SecondRegister : IOperand
     }
 }
 
+/// <summary>The r/m operand of instructions with three registers: it stands where a memory operand's base would.</summary>
+internal readonly struct ThirdRegister : IOperand
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe bool Get<T>(CpuState* s, Op* o, out ulong value)
+        where T : unmanaged
+    {
+        value = Width.Get<T>(s, o->Base);
+        return true;
+    }
+}
+
 internal readonly struct MemoryValue : IOperand
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

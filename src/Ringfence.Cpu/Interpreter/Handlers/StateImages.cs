@@ -56,9 +56,17 @@ internal static unsafe class StateImages
         return Exits.After(s, o);
     }
 
+    /// <summary>Bytes 0 to 23 and 32 to 159 of an FXSAVE or XSAVE area. AMD's processors save opcode and pointers only for an exception that
+    /// waits, else 0 (APM 2 11.4.4); Intel's always.</summary>
+    public static void WriteX87(CpuState* s, byte* image, bool wide)
+    {
+        bool pointers = X87Unit.HasPendingException(&s->X87) || Processor.Of(s).Model.IsIntel;
+        X87Image.WriteFxsave(in s->X87, new Span<byte>(image, 160), wide, pointers);
+    }
+
     private static void WriteImage(CpuState* s, byte* image, bool wide)
     {
-        X87Image.WriteFxsave(in s->X87, new Span<byte>(image, 160), wide);
+        WriteX87(s, image, wide);
         *(uint*)(image + 24) = s->Mxcsr;
         *(uint*)(image + 28) = MxcsrMask;
         int registers = (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 ? 16 : 8;

@@ -12,7 +12,7 @@ internal static unsafe partial class SystemInstructions
     {
         Processor processor = Processor.Of(s);
         // Even an IRET that faults lets NMIs in again (SDM 3A 6.7.1).
-        processor.Delivery.NmiBlocked = false;
+        processor.EndNmi();
         ulong block = s->Rip;
         if (!processor.Segments.ReturnFromInterrupt(o->Extra, (block + o->IpOffset + o->Length) & s->LinearMask))
         {

@@ -18,7 +18,8 @@ internal static unsafe partial class SystemInstructions
         s->ExitIp = o->IpOffset;
         processor.Count(ExitKind.Cpuid, leaf, (uint)s->Gpr[1]);
         (uint a, uint b, uint c, uint d) = Models.Cpuid.Query(
-            processor.Model, leaf, (uint)s->Gpr[1], new CpuidContext(processor.Apic.Id, 1, s->Cr4, 0, 0));
+            processor.Model, leaf, (uint)s->Gpr[1],
+            new CpuidContext((uint)processor.ApicId, processor.Shared.Processors.Length, s->Cr4, s->Xcr0, s->Xss, processor.Apic.Enabled));
         s->Gpr[0] = a;
         s->Gpr[3] = b;
         s->Gpr[1] = c;

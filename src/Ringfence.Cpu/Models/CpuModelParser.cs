@@ -1,0 +1,61 @@
+namespace Ringfence.Cpu.Models;
+
+/// <summary>Reads MODEL[,+F|,-F]...: in order from left to right; +F brings what F needs, -F takes what needs F.</summary>
+internal static class CpuModelParser
+{
+    /// <exception cref="FormatException">It cannot be; one line says why.</exception>
+    public static CpuModel Parse(string text)
+    {
+        string[] parts = text.Split(',');
+        CpuModel model = CpuModel.Find(parts[0].Trim()) ?? throw UnknownModel(parts[0].Trim());
+        FeatureRules rules = CpuModelCatalog.Instance.Rules;
+        FeatureSet described = model.Described;
+        string name = model.Name;
+        foreach (string part in parts[1..].Select(p => p.Trim()))
+        {
+            if (part.Length < 2 || part[0] is not ('+' or '-'))
+            {
+                throw new FormatException($"'{part}' is neither +FEATURE nor -FEATURE");
+            }
+            CpuFeature feature = CpuModelCatalog.Instance.FindFeature(part[1..]) ?? throw UnknownFeature(part[1..]);
+            if (part[0] == '+')
+            {
+                FeatureSet added = rules.WithRequirements(FeatureSet.Of(feature));
+                RequireImplemented(feature, added.Without(CpuFeatures.Implemented));
+                described |= added;
+            }
+            else
+            {
+                described = rules.Satisfied(rules.WithRequirements(described).Without(feature)) & described;
+            }
+            name += $",{part[0]}{feature.Info().Name}";
+        }
+        return model with { Name = name, Described = described, Features = rules.Satisfied(described & CpuFeatures.Implemented) };
+    }
+
+    private static void RequireImplemented(CpuFeature feature, FeatureSet missing)
+    {
+        if (missing.Has(feature))
+        {
+            throw new FormatException($"{feature.Info().Name} cannot be added: it is not implemented");
+        }
+        if (missing.Count > 0)
+        {
+            string names = string.Join(" ", missing.Members().Select(m => m.Info().Name));
+            throw new FormatException($"{feature.Info().Name} cannot be added: it needs {names}, not implemented");
+        }
+    }
+
+    private static FormatException UnknownModel(string name)
+    {
+        string[] near = NearNames.Of(name, CpuModel.All.Select(m => m.Name));
+        return new FormatException(
+            $"unknown model '{name}' ({(near.Length > 0 ? "near it: " + string.Join(", ", near) : "known: " + string.Join(", ", CpuModel.All.Select(m => m.Name)))})");
+    }
+
+    private static FormatException UnknownFeature(string name)
+    {
+        string[] near = NearNames.Of(name, CpuFeatures.All.Select(f => f.Name));
+        return new FormatException($"unknown feature '{name}'{(near.Length > 0 ? $" (near it: {string.Join(", ", near)})" : "")}");
+    }
+}

@@ -1,0 +1,61 @@
+namespace Ringfence.Cpu.Models;
+
+/// <summary>
+/// The components of the extended state that a model has, and where they lie in an XSAVE area (SDM 1 13.4, 13.5; CPUID leaf 0DH).
+/// The standard format leaves room for components that others of the vendor's processors have.
+/// </summary>
+internal readonly struct ExtendedStateLayout
+{
+    public const ulong X87 = 1;
+    public const ulong Sse = 2;
+    public const ulong Avx = 4;
+    public const ulong Pkru = 0x200;
+
+    public const int AvxNumber = 2;
+    public const int PkruNumber = 9;
+
+    /// <summary>The legacy region, with x87 and SSE, and the header.</summary>
+    public const int HeaderOffset = 512;
+    public const int HeaderEnd = 576;
+
+    private readonly int _pkruOffset;
+
+    public ExtendedStateLayout(CpuModel model)
+    {
+        User = X87 | Sse | (model.Has(CpuFeature.Avx) ? Avx : 0) | (model.Has(CpuFeature.ProtectionKeys) ? Pkru : 0);
+        // Intel's leave room for MPX and AVX-512, AMD's for what the processor has.
+        _pkruOffset = model.IsIntel ? 2688 : model.Has(CpuFeature.Avx512F) ? 2432 : 832;
+    }
+
+    /// <summary>What XCR0 can enable.</summary>
+    public ulong User { get; }
+
+    /// <summary>What IA32_XSS can enable: no component of the kind is implemented.</summary>
+    public ulong Supervisor => 0;
+
+    public static int SizeOf(int component) => component switch
+    {
+        AvxNumber => 256,
+        PkruNumber => 8,
+        _ => 0,
+    };
+
+    /// <summary>In the standard format.</summary>
+    public int Offset(int component) => component switch
+    {
+        AvxNumber => HeaderEnd,
+        PkruNumber => _pkruOffset,
+        _ => 0,
+    };
+
+    /// <summary>In the compacted format, whose XCOMP_BV has <paramref name="components"/>. None of the components asks for alignment.</summary>
+    public static int CompactOffset(ulong components, int component) =>
+        HeaderEnd + (component > AvxNumber && (components & Avx) != 0 ? SizeOf(AvxNumber) : 0);
+
+    /// <summary>Bytes of a standard area with these components.</summary>
+    public int Size(ulong components) => (components & Pkru) != 0 ? _pkruOffset + SizeOf(PkruNumber)
+        : (components & Avx) != 0 ? HeaderEnd + SizeOf(AvxNumber) : HeaderEnd;
+
+    public static int CompactSize(ulong components) =>
+        CompactOffset(components, PkruNumber) + ((components & Pkru) != 0 ? SizeOf(PkruNumber) : 0);
+}

@@ -1,0 +1,34 @@
+using System.Globalization;
+using Ringfence.Cpu.Models;
+
+namespace Ringfence.Engine.Software;
+
+/// <summary>Our processor's models in the engine contract's terms.</summary>
+internal static class CpuDescriptions
+{
+    /// <exception cref="CpuModelException">There is none such.</exception>
+    public static CpuModel Parse(string text)
+    {
+        try
+        {
+            return CpuModel.Parse(text);
+        }
+        catch (FormatException e)
+        {
+            throw new CpuModelException(e.Message, e);
+        }
+    }
+
+    public static CpuDescription Describe(CpuModel model) => new(
+        model.Name, model.About, model.Vendor, model.Family, model.Model, model.Stepping, model.Signature, model.Brand,
+        [.. model.Caches.Select(cache => cache.ToString())],
+        [
+            .. model.Described.Members()
+                .Select(feature => feature.Info())
+                .OrderBy(info => (info.Leaf, info.Subleaf, info.Register, info.Bit))
+                .Select(info => new CpuFeatureDescription(info.Name, Group(info), model.Has(info.Feature) ? null : model.WhyWithheld(info.Feature))),
+        ]);
+
+    private static string Group(CpuFeatureInfo info) => string.Create(
+        CultureInfo.InvariantCulture, $"{info.Leaf:X}{(info.Leaf is 7 or 0xD ? $".{info.Subleaf}" : "")} {info.Register.ToString().ToUpperInvariant()}");
+}

@@ -1,0 +1,146 @@
+using Ringfence.Cpu.Models;
+using Ringfence.Cpu.Tests.SystemLevel;
+
+namespace Ringfence.Cpu.Tests.State;
+
+/// <summary>The XSAVE family (SDM 1 13) against the host's processor: areas byte for byte, and the state that they restore.</summary>
+public sealed unsafe class ExtendedStateDifferentialTests
+{
+    private const ulong BeforeAt = Guest.Data;
+    private const ulong AreaAt = Guest.Data + 0x1000;
+    private const ulong AfterAt = Guest.Data + 0x2000;
+    private const int Cases = 400;
+    private const int Attempts = 4;
+    private const int UsedBytes = 832;
+    private const ulong Compacted = 1UL << 63;
+
+    // xsave, xsave64, xsaveopt, xsaveopt64, xsavec, xsavec64 [rsi]
+    [Theory]
+    [InlineData("0FAE26")]
+    [InlineData("480FAE26")]
+    [InlineData("0FAE36")]
+    [InlineData("480FAE36")]
+    [InlineData("0FC726")]
+    [InlineData("480FC726")]
+    public void Saves(string hex) => Compare(hex, static (random, before, area) =>
+    {
+        random.NextBytes(new Span<byte>(area, UsedBytes));
+        // In a header as software leaves it: what is not asked for stays.
+        ((ulong*)area)[64] &= 0xFF;
+    });
+
+    // xrstor, xrstor64 [rsi]
+    [Theory]
+    [InlineData("0FAE2E")]
+    [InlineData("480FAE2E")]
+    public void Restores(string hex) => Compare(hex, static (random, before, area) => FillState(random, area, random.Next(2) == 0));
+
+    private static void Compare(string hex, Fill fill)
+    {
+        Assert.SkipUnless(HostState.IsAvailable, "needs an x86-64 host with AVX and XSAVEC to compare with");
+        byte[] instruction = Convert.FromHexString(hex);
+        var random = new Random(20250301);
+        CpuModel model = CpuModel.Max with { Features = CpuModel.Max.Features.With(CpuFeature.Avx) };
+        var failures = new List<string>();
+        for (int wide = 0; wide < 2; wide++)
+        {
+            using var host = new HostState(instruction, wide == 1);
+            using var guest = new Guest(GuestMode.Long, model);
+            guest.State->Cr4 |= 1 << 18;
+            guest.State->Xcr0 = 7;
+            // mov eax, 7; xor edx, edx; xrstor [rdi]; mov eax, r9d; the instruction; mov eax, 7; xsave64 [r8]
+            byte[] code =
+            [
+                0xB8, 7, 0, 0, 0, 0x31, 0xD2, wide == 1 ? (byte)0x48 : (byte)0x40, 0x0F, 0xAE, 0x2F, 0x44, 0x89, 0xC8,
+                .. instruction, 0xB8, 7, 0, 0, 0, 0x49, 0x0F, 0xAE, 0x20,
+            ];
+            for (int n = 0; n < Cases && failures.Count < 8; n++)
+            {
+                FillState(random, host.Before, false);
+                new Span<byte>(host.Area, HostState.AreaBytes).Fill(0xCC);
+                new Span<byte>(host.After, HostState.AreaBytes).Clear();
+                fill(random, host.Before, host.Area);
+                uint mask = (uint)random.Next(8);
+                foreach ((nint from, ulong to) in new[] { ((nint)host.Before, BeforeAt), ((nint)host.Area, AreaAt), ((nint)host.After, AfterAt) })
+                {
+                    guest.Memory.Write(to, new ReadOnlySpan<byte>((void*)from, HostState.AreaBytes));
+                }
+                guest.State->Gpr[6] = AreaAt;
+                guest.State->Gpr[7] = BeforeAt;
+                guest.State->Gpr[8] = AfterAt;
+                guest.State->Gpr[9] = mask;
+                Assert.Equal(new Outcome(-1, 0, Guest.Code + (ulong)code.Length + 1), guest.Run(code));
+                // Once more if they differ: if the host's system takes the processor away in between, it may restore SSE state as being in
+                // use when only MXCSR is, which is permitted.
+                byte[] area = new ReadOnlySpan<byte>(host.Area, HostState.AreaBytes).ToArray();
+                string? difference = "";
+                for (int attempt = 0; attempt < Attempts && difference != null; attempt++)
+                {
+                    area.CopyTo(new Span<byte>(host.Area, HostState.AreaBytes));
+                    new Span<byte>(host.After, HostState.AreaBytes).Clear();
+                    host.Run(mask);
+                    difference = Difference(host.Area, guest, AreaAt) ?? Difference(host.After, guest, AfterAt);
+                }
+                if (difference != null)
+                {
+                    failures.Add($"mask {mask} wide {wide} before {*(ulong*)(host.Before + 512):x} {difference}");
+                }
+            }
+        }
+        Assert.True(failures.Count == 0, string.Join('\n', failures));
+    }
+
+    /// <summary>Null: none. MXCSR_MASK is the model's own.</summary>
+    private static string? Difference(byte* host, Guest guest, ulong at)
+    {
+        for (int i = 0; i < HostState.AreaBytes; i++)
+        {
+            byte here = guest.Read<byte>(at + (ulong)i);
+            if (host[i] != here && i is < 28 or >= 32)
+            {
+                return $"at {at:x}+{i}: host {host[i]:x} here {here:x}";
+            }
+        }
+        return null;
+    }
+
+    /// <summary>An area that XRSTOR takes: some components present, with values that they can have.</summary>
+    private static void FillState(Random random, byte* area, bool compacted)
+    {
+        new Span<byte>(area, HostState.AreaBytes).Clear();
+        if (random.Next(3) != 0)
+        {
+            random.NextBytes(new Span<byte>(area + 32, 128));
+        }
+        uint control = ((uint)random.Next(0x10000) & 0x1F3F) | 0x40;
+        uint status = (uint)random.Next(0x10000) & 0x7F7F;
+        status |= (status & ~control & 0x3F) != 0 ? 0x8080u : 0;
+        *(ushort*)area = (ushort)control;
+        *(ushort*)(area + 2) = (ushort)status;
+        area[4] = (byte)random.Next(256);
+        *(ushort*)(area + 6) = (ushort)random.Next(0x800);
+        random.NextBytes(new Span<byte>(area + 8, 16));
+        for (int i = 0; i < 8; i++)
+        {
+            new Span<byte>(area + 32 + (16 * i) + 10, 6).Clear();
+        }
+        *(uint*)(area + 24) = random.Next(2) == 0 ? 0x1F80 : (uint)random.Next(0x10000);
+        FillVectors(random, area + 160);
+        FillVectors(random, area + 576);
+        ulong present = (uint)random.Next(8);
+        ulong components = compacted ? present | (uint)random.Next(8) : 0;
+        *(ulong*)(area + 512) = present;
+        *(ulong*)(area + 520) = compacted ? components | Compacted : 0;
+    }
+
+    private static void FillVectors(Random random, byte* registers)
+    {
+        switch (random.Next(3))
+        {
+            case 0: random.NextBytes(new Span<byte>(registers, 256)); break;
+            case 1: registers[random.Next(256)] = 1; break;
+        }
+    }
+
+    private delegate void Fill(Random random, byte* before, byte* area);
+}
