@@ -76,11 +76,11 @@ internal sealed unsafe class Mmu : IDisposable
         {
             return AccessSlowly(linear, size, rights, transfer, data);
         }
-        if (!_processor.Debugging.MayAccess(linear, size, rights) || !AccessSlowly(linear, size, rights, transfer, data))
+        if (!_processor.Debugging.MayAccess(linear, size, transfer, rights) || !AccessSlowly(linear, size, rights, transfer, data))
         {
             return false;
         }
-        _processor.Debugging.Accessed(linear, size, transfer);
+        _processor.Debugging.Accessed(linear, size, transfer, transfer);
         return true;
     }
 
@@ -139,7 +139,7 @@ internal sealed unsafe class Mmu : IDisposable
     /// alone, is recorded.</summary>
     public bool AdmitsInPlace(ulong linear, int size) => _checksAlignment && IsMisaligned(linear, size)
         ? RefuseMisaligned(linear, size, AccessKind.Write)
-        : !_processor.Debugging.HasData || _processor.Debugging.MayAccess(linear, size, AccessKind.Write);
+        : !_processor.Debugging.HasData || _processor.Debugging.MayAccess(linear, size, AccessKind.Read, AccessKind.Write);
 
     /// <summary>Translates the address of an instruction for the present privilege, fills the TLB, or records the fault.</summary>
     public bool TranslateFetch(ulong linear, out ulong physical) => Translate(linear, AccessKind.Execute, linear, out physical);
@@ -355,6 +355,7 @@ internal sealed unsafe class Mmu : IDisposable
                 Exits.Record(_s, Vectors.GeneralProtection);
                 return false;
             }
+            _processor.Stops?.Note(address, part, kind == AccessKind.Read, kind == AccessKind.Write);
             if (!_walker.Walk(address, kind, false, smap, true, out Translation page))
             {
                 return RecordPageFault(address);
