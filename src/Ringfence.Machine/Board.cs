@@ -107,6 +107,22 @@ internal sealed class Board : IVcpuBus, IDisposable
         return _rtc.Save() with { SeenCycle = 0 };
     }
 
+    /// <summary>As a PC's BIOS leaves interrupt controllers and timer to a multiboot kernel: vectors 08h and 70h, IRQ 0 to 2 let through, a tick
+    /// 18.2 times a second.</summary>
+    public void EnterBiosState()
+    {
+        ReadOnlySpan<(ushort Port, byte Value)> writes =
+        [
+            (0x20, 0x11), (0x21, 0x08), (0x21, 0x04), (0x21, 0x01), (0x21, 0xF8),
+            (0xA0, 0x11), (0xA1, 0x70), (0xA1, 0x02), (0xA1, 0x01), (0xA1, 0xFF),
+            (0x43, 0x34), (0x40, 0x00), (0x40, 0x00),
+        ];
+        foreach ((ushort port, byte value) in writes)
+        {
+            WritePort(port, 1, value);
+        }
+    }
+
     public uint ReadPort(ushort port, int size) => _ports.Read(port, size);
 
     public void WritePort(ushort port, int size, uint value) => _ports.Write(port, size, value);

@@ -36,6 +36,10 @@ internal sealed class MachineLife : IDisposable
             board = new Board(spec, _clock, sink, sink, battery, End);
             vm = engine.CreateVm(new VmOptions(memory, _clock, board, spec.Cpu, spec.Cpus, spec.Trace, spec.MeasureTime));
             sink.Vm = vm;
+            if (boot.Kind == GuestKind.Multiboot)
+            {
+                board.EnterBiosState();
+            }
             vm.Vcpus[0].Load(Enter(vm.Vcpus[0].Save(), boot));
             Description = boot.Description;
         }

@@ -207,6 +207,27 @@ public sealed class MachineEndTests
         Assert.Equal(11, end.Code);
     }
 
+    /// <summary>A BIOS would have left the interrupt controllers with IRQ 0 to 2 let through; the timer's request is there in 55 ms.</summary>
+    [Fact]
+    public void AMultibootKernelFindsWhatABiosLeaves()
+    {
+        MachineEnd end = ExpectMultiboot(MachineEndKind.DebugExit, a =>
+        {
+            Label wait = a.CreateLabel();
+            a.@in(al, 0x21);
+            a.mov(bl, al);
+            a.mov(al, 0x0A);
+            a.@out(0x20, al);
+            a.Label(ref wait);
+            a.@in(al, 0x20);
+            a.test(al, 1);
+            a.jz(wait);
+            a.mov(al, bl);
+            a.@out(unchecked((byte)GuestImage.DebugExitPort), al);
+        });
+        Assert.Equal((0xF8 << 1) | 1, end.Code);
+    }
+
     private static MachineEnd Expect(MachineEndKind kind, Action<Assembler> code) => Check(kind, GuestImage.BootSector(Fenced(code)));
 
     private static MachineEnd ExpectMultiboot(MachineEndKind kind, Action<Assembler> code) => Check(kind, GuestImage.Multiboot(Fenced(code)));

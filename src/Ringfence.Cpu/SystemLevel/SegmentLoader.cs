@@ -614,6 +614,11 @@ internal sealed unsafe class SegmentLoader(Processor processor)
             {
                 *segment = new SegmentRegister { Base = LongMode ? segment->Base : 0, Attributes = SegmentAttributes.Unusable };
             }
+            else if (segment->Selector <= 3)
+            {
+                // Null has a DPL of 0: its selector too becomes 0.
+                segment->Selector = 0;
+            }
         }
     }
 

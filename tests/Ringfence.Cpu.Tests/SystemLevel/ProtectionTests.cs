@@ -123,6 +123,7 @@ public sealed unsafe class ProtectionTests
     {
         using var guest = new Guest(GuestMode.Protected32);
         guest.State->Fs = guest.Load(Guest.UserData);
+        guest.State->Gs = new SegmentRegister { Selector = 3, Attributes = SegmentAttributes.Unusable };
         guest.Place(Guest.Code + 0x100, 0x0F, 0x0B);
         Outcome outcome = guest.Run(a =>
         {
@@ -136,6 +137,7 @@ public sealed unsafe class ProtectionTests
         Assert.False(guest.State->Ds.Usable);
         Assert.False(guest.State->Es.Usable);
         Assert.True(guest.State->Fs.Usable);
+        Assert.Equal(0u, guest.State->Gs.Selector);
     }
 
     [Fact]
