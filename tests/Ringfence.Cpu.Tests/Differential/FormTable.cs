@@ -17,6 +17,7 @@ internal static class FormTable
 {
     private static readonly HashSet<Code> _integer = [.. InstructionSource.Codes];
     private static readonly HashSet<Code> _branches = [.. BranchSource.Codes];
+    private static readonly HashSet<Code> _narrow = [.. CompatibilityDifferentialTests.Codes];
     private static readonly HashSet<Code> _vector = [.. Vector.Forms.Codes];
     private static readonly HashSet<Code> _x87 = [.. X87Codes.Compared];
     private static readonly HashSet<Code> _state = [.. ExtendedStateDifferentialTests.Codes];
@@ -45,7 +46,7 @@ internal static class FormTable
             A form is one encoding with one kind of operands: `ADD r/m32, r32` is one. *register* and *memory* count the forms whose r/m
             operand can be a register or lies in memory; many can be both. All three are of each instruction in its row. Tests: **integer** (`Integer/`: registers, flags, memory, faults),
             **branch** (`Integer/`, jumps and calls alone and in loops), **vector** (`Vector/`: all vector and MMX registers, MXCSR, flags),
-            **x87** (`X87/`: stack, tags, status, memory), **state** (`State/`: the areas of FXSAVE and XSAVE).
+            **narrow** (`Integer/`, in 32-bit code: EAX, flags), **x87** (`X87/`: stack, tags, status, memory), **state** (`State/`: the areas of FXSAVE and XSAVE).
 
             ## Compared
 
@@ -79,7 +80,7 @@ internal static class FormTable
 
     /// <summary>The test that compares it with the host's processor, or null.</summary>
     private static string? Test(Code code) => _integer.Contains(code) ? "integer" : _branches.Contains(code) ? "branch"
-        : _vector.Contains(code) ? "vector" : _x87.Contains(code) ? "x87" : _state.Contains(code) ? "state" : null;
+        : _narrow.Contains(code) ? "narrow" : _vector.Contains(code) ? "vector" : _x87.Contains(code) ? "x87" : _state.Contains(code) ? "state" : null;
 
     private static bool IsForUsers(Code code)
     {

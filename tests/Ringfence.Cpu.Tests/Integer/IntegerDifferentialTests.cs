@@ -81,7 +81,7 @@ public sealed unsafe class IntegerDifferentialTests
         var failures = new List<string>();
         foreach (Code code in BranchSource.Codes)
         {
-            for (int form = 0; form < Forms / 2; form++)
+            for (int form = 0; form < Forms; form++)
             {
                 both.Skip(random.Next(100));
                 List<Instruction> body = branches.Next(code);
@@ -108,7 +108,7 @@ public sealed unsafe class IntegerDifferentialTests
     public void RandomSequences()
     {
         SkipElsewhere();
-        LongRun.Repeat("integer sequences", 7, 20240902, RunSequences);
+        LongRun.Repeat("integer sequences", 5, 20240902, RunSequences);
     }
 
     private static long RunSequences(Random random)

@@ -10,7 +10,7 @@ internal static unsafe class HostComparison
 {
     private const int MemorySize = 16;
     /// <summary>Of all x87 comparisons together in a normal run, about.</summary>
-    private const long AllCases = 4_300_000;
+    private const long AllCases = 8_000_000;
     private const int Share = 20;
 
     public enum OperandKind
