@@ -44,9 +44,14 @@ internal static class FormTable
             processor, {Codes.Count - compared} are not, and the second table says why.
 
             A form is one encoding with one kind of operands: `ADD r/m32, r32` is one. *register* and *memory* count the forms whose r/m
-            operand can be a register or lies in memory; many can be both. All three are of each instruction in its row. Tests: **integer** (`Integer/`: registers, flags, memory, faults),
-            **branch** (`Integer/`, jumps and calls alone and in loops), **vector** (`Vector/`: all vector and MMX registers, MXCSR, flags),
-            **narrow** (`Integer/`, in 32-bit code: EAX, flags), **x87** (`X87/`: stack, tags, status, memory), **state** (`State/`: the areas of FXSAVE and XSAVE).
+            operand can be a register or lies in memory; many can be both. All three are of each instruction in its row. Tests:
+
+            * **integer**: registers, flags, memory, faults (`Integer/`)
+            * **branch**: jumps, calls and returns, alone and in loops (`Integer/`)
+            * **narrow**: arithmetic that only 32-bit code has: EAX, flags (`Integer/`)
+            * **vector**: all vector and MMX registers, MXCSR, flags, memory (`Vector/`)
+            * **x87**: stack, tags, status, flags, memory (`X87/`)
+            * **state**: the areas of FXSAVE and XSAVE (`State/`)
 
             ## Compared
 
