@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Iced.Intel;
+using Ringfence.Cpu.Tests.Differential;
 
 namespace Ringfence.Cpu.Tests.Integer;
 
@@ -79,6 +80,7 @@ internal sealed unsafe class Comparison : IDisposable
     public string? Run(ulong code, ulong undefined)
     {
         Runs++;
+        LongRun.Count(1);
         Fill(Layout.Data, Layout.DataBytes);
         Fill(Layout.Stack, Layout.StackBytes);
         if (Top is ulong top)

@@ -276,6 +276,11 @@ internal sealed class InstructionSource(Random random)
         }
         Register baseRegister = i.MemoryBase;
         Register index = i.MemoryIndex;
+        bool bits = i.Mnemonic is Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc && i.Op1Kind == OpKind.Register;
+        if (bits)
+        {
+            SetGpr(r, i.Op1Register.GetFullRegister(), BitNumber(i.Op1Register));
+        }
         if (baseRegister.IsIP() || i.Mnemonic == Mnemonic.Lea)
         {
             return;
@@ -291,13 +296,8 @@ internal sealed class InstructionSource(Random random)
         {
             target &= ~15UL;
         }
-        if (i.Mnemonic is Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc && i.Op1Kind == OpKind.Register)
+        if (bits)
         {
-            ulong bits = (ulong)random.Next(-0x3000, 0x3000);
-            if (random.Next(8) != 0)
-            {
-                SetGpr(r, i.Op1Register.GetFullRegister(), bits | (i.Op1Register.IsGPR32() ? (ulong)random.Next() << 32 : 0));
-            }
             target = Layout.Data + (Layout.DataBytes / 2) + (ulong)random.Next(-0x800, 0x800);
         }
         ulong displacement = i.MemoryDisplacement64;
@@ -329,6 +329,16 @@ internal sealed class InstructionSource(Random random)
             }
             SetGpr(r, index.GetFullRegister(), value);
         }
+    }
+
+    /// <summary>A bit within the data, or far from all that the two processors hold at the same addresses, such as their code.</summary>
+    private ulong BitNumber(Register register)
+    {
+        ulong value = random.Next(8) == 0 ? Number() : (ulong)random.Next(-0x3000, 0x3000);
+        long bytes = (register.GetSize() switch { 2 => (short)value, 4 => (int)value, _ => (long)value }) >> 3;
+        bool reachesTheCode = bytes is < -0x800 and > -2 * (long)Layout.Span or > 0x800 and < (long)Layout.Span;
+        value = reachesTheCode ? value & 0x3FFF : value;
+        return register.IsGPR32() ? (uint)value | ((ulong)random.Next() << 32) : value;
     }
 
     /// <summary>Registers for tame code.</summary>

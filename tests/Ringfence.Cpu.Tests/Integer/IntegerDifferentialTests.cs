@@ -1,9 +1,11 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using Ringfence.Cpu.Tests.Differential;
 
 namespace Ringfence.Cpu.Tests.Integer;
 
 /// <summary>The general-purpose instructions of 64-bit code against the host's own processor.</summary>
+[Trait("Category", LongRun.Category)]
 public sealed unsafe class IntegerDifferentialTests
 {
     private const int Forms = 24;
@@ -18,7 +20,11 @@ public sealed unsafe class IntegerDifferentialTests
     public void EveryEncodingAlone()
     {
         SkipElsewhere();
-        var random = new Random(20240901);
+        LongRun.Repeat("integer encodings", 32, 20240901, EncodingsAlone);
+    }
+
+    private static long EncodingsAlone(Random random)
+    {
         using var both = new Comparison(random);
         var source = new InstructionSource(random);
         var failures = new List<string>();
@@ -46,6 +52,7 @@ public sealed unsafe class IntegerDifferentialTests
                 }
                 if (failure != null)
                 {
+                    LongRun.Difference();
                     failures.Add(Comparison.Text([instruction]) + failure);
                 }
             }
@@ -56,13 +63,56 @@ public sealed unsafe class IntegerDifferentialTests
         }
         Report(failures, both);
         Assert.True(InstructionSource.Codes.Count > 500);
+        return both.Runs;
+    }
+
+    [Fact]
+    public void EveryBranchAlone()
+    {
+        SkipElsewhere();
+        LongRun.Repeat("branches", 2, 20240907, RunBranches);
+    }
+
+    private static long RunBranches(Random random)
+    {
+        using var both = new Comparison(random);
+        var source = new InstructionSource(random);
+        var branches = new BranchSource(random);
+        var failures = new List<string>();
+        foreach (Code code in BranchSource.Codes)
+        {
+            for (int form = 0; form < Forms; form++)
+            {
+                both.Skip(random.Next(100));
+                List<Instruction> body = branches.Next(code);
+                ulong at = both.Place(body);
+                string? failure = at == 0 ? " no encoding found" : null;
+                for (int round = 0; round < Rounds && failure == null; round++)
+                {
+                    source.Prepare(both.Start);
+                    both.Start->Gpr[1] = branches.Count();
+                    failure = both.Run(at, 0);
+                }
+                if (failure != null)
+                {
+                    LongRun.Difference();
+                    failures.Add(Comparison.Text(body) + failure);
+                }
+            }
+        }
+        Report(failures, both);
+        return both.Runs;
     }
 
     [Fact]
     public void RandomSequences()
     {
         SkipElsewhere();
-        var random = new Random(20240902);
+        LongRun.Repeat("integer sequences", 5, 20240902, RunSequences);
+    }
+
+    private static long RunSequences(Random random)
+    {
         using var both = new Comparison(random);
         var source = new SequenceSource(random);
         var failures = new List<string>();
@@ -72,13 +122,18 @@ public sealed unsafe class IntegerDifferentialTests
             RunTame(both, source, code, undefined, Rounds, failures);
         }
         Report(failures, both);
+        return both.Runs;
     }
 
     [Fact]
     public void LoopsAndCalls()
     {
         SkipElsewhere();
-        var random = new Random(20240903);
+        LongRun.Repeat("loops and calls", 3, 20240903, RunLoops);
+    }
+
+    private static long RunLoops(Random random)
+    {
         using var both = new Comparison(random);
         var source = new SequenceSource(random);
         var failures = new List<string>();
@@ -89,13 +144,18 @@ public sealed unsafe class IntegerDifferentialTests
             RunTame(both, source, source.NextLoop(), AllFlags, Rounds, failures);
         }
         Report(failures, both);
+        return both.Runs;
     }
 
     [Fact]
     public void EveryFlagReaderAfterEveryWriter()
     {
         SkipElsewhere();
-        var random = new Random(20240904);
+        LongRun.Repeat("flag readers", 1, 20240904, ReadersAfterWriters);
+    }
+
+    private static long ReadersAfterWriters(Random random)
+    {
         using var both = new Comparison(random);
         var source = new SequenceSource(random);
         var failures = new List<string>();
@@ -131,6 +191,7 @@ public sealed unsafe class IntegerDifferentialTests
             }
         }
         Report(failures, both);
+        return both.Runs;
     }
 
     /// <summary>Loops, and long string instructions, that are left and entered again wherever they happen to be.</summary>
@@ -165,6 +226,7 @@ public sealed unsafe class IntegerDifferentialTests
                 string? failure = both.Run(at, 0);
                 if (failure != null)
                 {
+                    LongRun.Difference();
                     failures.Add(Comparison.Text([instruction]) + failure);
                 }
             }
@@ -250,6 +312,7 @@ public sealed unsafe class IntegerDifferentialTests
             string? failure = both.Run(at, undefined);
             if (failure != null)
             {
+                LongRun.Difference();
                 failures.Add(Comparison.Text(code) + failure);
                 return;
             }

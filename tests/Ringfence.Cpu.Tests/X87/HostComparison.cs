@@ -1,3 +1,4 @@
+using Ringfence.Cpu.Tests.Differential;
 using Ringfence.Cpu.X87;
 
 namespace Ringfence.Cpu.Tests.X87;
@@ -8,6 +9,9 @@ internal unsafe delegate void Apply(X87State* f, byte* memory, ref ulong rflags)
 internal static unsafe class HostComparison
 {
     private const int MemorySize = 16;
+    /// <summary>Of all x87 comparisons together in a normal run, about.</summary>
+    private const long AllCases = 8_000_000;
+    private const int Share = 20;
 
     public enum OperandKind
     {
@@ -32,7 +36,9 @@ internal static unsafe class HostComparison
         bool compares = false, bool approximate = false, int maximumExponent = 0x7FFF)
     {
         Assert.SkipUnless(HostX87.IsAvailable, "the oracle is the x87 of an x86-64 Linux host");
-        var source = new OperandSource(unchecked((int)0x87C0DE) + instruction[^1]);
+        var source = new OperandSource(0x87C0DE + ((long)name.Length << 32) + instruction[^1]);
+        long began = Environment.TickCount64;
+        long wanted = LongRun.Scaled(cases, AllCases, Share);
         using var host = new HostX87(instruction);
         byte* image = stackalloc byte[108];
         byte* before = stackalloc byte[108];
@@ -40,8 +46,9 @@ internal static unsafe class HostComparison
         byte* here = stackalloc byte[MemorySize];
         byte* there = stackalloc byte[MemorySize];
         var failures = new List<string>();
-        for (int n = 0; n < cases && failures.Count < 12; n++)
+        for (long n = 0; n < wanted && failures.Count < 12; n++)
         {
+            LongRun.Count(1);
             X87State state = RandomState(source);
             Float80 operand0 = state.GetPhysical(state.Top);
             if (operand0.Exponent > maximumExponent && operand0.Exponent != 0x7FFF)
@@ -54,7 +61,7 @@ internal static unsafe class HostComparison
             X87Image.WriteSave(state, new Span<byte>(image, 108), true, false);
             new Span<byte>(image, 108).CopyTo(new Span<byte>(before, 108));
             ulong flags = 0x202 | (source.Bits64() & 0x8D5);
-            string operand = Convert.ToHexString(new ReadOnlySpan<byte>(here, MemorySize));
+            UInt128 operand = *(UInt128*)here;
 
             ulong hostFlags = host.Run(image, there, flags) & 0x8D5;
             ulong ourFlags = flags;
@@ -75,11 +82,13 @@ internal static unsafe class HostComparison
             if (!Same(image, after, ignored) || hostFlags != ourFlags
                 || !new ReadOnlySpan<byte>(here, MemorySize).SequenceEqual(new ReadOnlySpan<byte>(there, MemorySize)))
             {
-                failures.Add($"before {Show(before)} operand {operand} flags {flags:X}\n  here {Show(after)} memory "
+                LongRun.Difference();
+                failures.Add($"before {Show(before)} operand {operand:X32} flags {flags:X}\n  here {Show(after)} memory "
                     + $"{Convert.ToHexString(new ReadOnlySpan<byte>(here, 10))} flags {ourFlags:X}\n  host {Show(image)} memory "
                     + $"{Convert.ToHexString(new ReadOnlySpan<byte>(there, 10))} flags {hostFlags:X}");
             }
         }
+        LongRun.Ended("x87", wanted, began);
         Assert.True(failures.Count == 0, $"{name}:\n{string.Join('\n', failures)}");
     }
 

@@ -1,3 +1,4 @@
+using Ringfence.Cpu.Tests.Differential;
 using Ringfence.Cpu.X87;
 
 namespace Ringfence.Cpu.Tests.X87;
@@ -14,7 +15,7 @@ internal sealed class OperandSource
 
     private readonly Random _random;
 
-    public OperandSource(int seed) => _random = new Random(seed);
+    public OperandSource(long seed) => _random = LongRun.Source(seed);
 
     public int Below(int limit) => _random.Next(limit);
 

@@ -8,10 +8,6 @@ namespace Ringfence.Cpu.Tests.X87;
 /// <summary>The decoder's list of x87 instructions and ours are the same.</summary>
 public sealed unsafe class X87CodeTests
 {
-    /// <summary>Of the 80287XL and 80387SL alone: undefined opcodes on every processor since.</summary>
-    private static bool IsOfOldCoprocessor(Code code) => code is Code.Fstdw_AX or Code.Fstsg_AX or Code.Fnstdw_AX or Code.Fnstsg_AX
-        or Code.Frstpm or Code.Ftstp or Code.Frint2 or Code.Frichop or Code.Frinear;
-
     private static bool IsX87(Code code) => code == Code.Wait || code.CpuidFeatures().Any(f => f is CpuidFeature.FPU or CpuidFeature.FPU287
         or CpuidFeature.FPU287XL_ONLY or CpuidFeature.FPU387 or CpuidFeature.FPU387SL_ONLY)
         || code.Mnemonic() is Mnemonic.Fisttp;
@@ -26,7 +22,7 @@ public sealed unsafe class X87CodeTests
         var missing = new List<Code>();
         foreach (Code code in Enum.GetValues<Code>())
         {
-            if (!IsX87(code) || BeginsWithWait(code) || IsOfOldCoprocessor(code))
+            if (!IsX87(code) || BeginsWithWait(code) || X87Codes.IsOfOldCoprocessor(code))
             {
                 continue;
             }

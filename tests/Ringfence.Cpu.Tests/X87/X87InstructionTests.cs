@@ -1,9 +1,11 @@
+using Ringfence.Cpu.Tests.Differential;
 using Ringfence.Cpu.X87;
 using static Ringfence.Cpu.Tests.X87.HostComparison;
 
 namespace Ringfence.Cpu.Tests.X87;
 
 /// <summary>Bit-exact agreement with the host's x87, instruction by instruction.</summary>
+[Trait("Category", LongRun.Category)]
 public sealed unsafe class X87InstructionTests
 {
     // Escape opcode D8-DF and ModRM, by operand form; the operation is the reg field.

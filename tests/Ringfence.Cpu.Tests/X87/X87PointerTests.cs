@@ -1,4 +1,3 @@
-using Iced.Intel;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.Tests.SystemLevel;
 using static Iced.Intel.AssemblerRegisters;
@@ -24,7 +23,7 @@ public sealed unsafe class X87PointerTests
             byte[] bytes = [(byte)(0xD8 + (number >> 8)), (byte)number];
             // Of the memory forms, [rsi]; environments and states come from elsewhere.
             bool usesMemory = bytes[1] < 0xC0;
-            if ((usesMemory && (bytes[1] & 0xC7) != 6) || IsImage(bytes) || Decode(bytes).IsInvalid)
+            if ((usesMemory && (bytes[1] & 0xC7) != 6) || IsImage(bytes) || X87Codes.Decode(bytes).IsInvalid)
             {
                 continue;
             }
@@ -127,11 +126,4 @@ public sealed unsafe class X87PointerTests
     /// <summary>FLDENV, FRSTOR, FNSTENV and FNSAVE, whose images are not here.</summary>
     private static bool IsImage(byte[] bytes) =>
         bytes[1] < 0xC0 && ((bytes[0] == 0xD9 && (bytes[1] >> 3 & 7) is 4 or 6) || (bytes[0] == 0xDD && (bytes[1] >> 3 & 7) is 4 or 6));
-
-    private static Instruction Decode(byte[] bytes)
-    {
-        var decoder = Decoder.Create(64, new ByteArrayCodeReader(bytes));
-        decoder.Decode(out Instruction instruction);
-        return instruction;
-    }
 }

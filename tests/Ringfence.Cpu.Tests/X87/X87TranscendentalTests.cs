@@ -1,9 +1,11 @@
+using Ringfence.Cpu.Tests.Differential;
 using Ringfence.Cpu.X87;
 using static Ringfence.Cpu.Tests.X87.HostComparison;
 
 namespace Ringfence.Cpu.Tests.X87;
 
 /// <summary>Agreement with the host's x87 to a unit in the last place, special cases and flags included.</summary>
+[Trait("Category", LongRun.Category)]
 public sealed unsafe class X87TranscendentalTests
 {
     private const int Cases = 50_000;
