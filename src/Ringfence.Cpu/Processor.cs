@@ -20,6 +20,8 @@ public sealed unsafe class Processor : IDisposable
     private readonly IProcessorBus _bus;
     private readonly IClock _clock;
     private GCHandle _self;
+    /// <summary>See <see cref="LimitTurns"/>.</summary>
+    private int _turnsLeft;
 
     /// <param name="apicId">0 to 254; 0 is the bootstrap processor.</param>
     /// <param name="shared">What the processors of a machine have in common; null for one that is alone.</param>
@@ -195,6 +197,14 @@ public sealed unsafe class Processor : IDisposable
         return result;
     }
 
+    /// <summary>Makes each block come back to the outer loop, and <see cref="Run"/> return after so many that it ends the same way each
+    /// time, whatever the guest does. For tests; what sets <see cref="CpuState.Attention"/> to 0 lifts the limit.</summary>
+    internal void LimitTurns(int turns)
+    {
+        _turnsLeft = turns;
+        RaiseQuietly(Attentions.Counted);
+    }
+
     private RunResult RunGuest()
     {
         CpuState* s = State;
@@ -216,6 +226,11 @@ public sealed unsafe class Processor : IDisposable
                 if ((s->Attention & Attentions.Exit) != 0)
                 {
                     Interlocked.And(ref s->Attention, ~Attentions.Exit);
+                    s->InterruptShadow = shadow;
+                    return RunResult.ExitRequested;
+                }
+                if ((s->Attention & Attentions.Counted) != 0 && --_turnsLeft < 0)
+                {
                     s->InterruptShadow = shadow;
                     return RunResult.ExitRequested;
                 }
@@ -568,5 +583,7 @@ internal static class Attentions
     public const int Debug = 16;
     /// <summary>An NMI after the one that waits.</summary>
     public const int SecondNmi = 32;
+    /// <summary>Blocks are counted: see <see cref="Processor.LimitTurns"/>.</summary>
+    public const int Counted = 64;
     public const int AnyNmi = Nmi | SecondNmi;
 }

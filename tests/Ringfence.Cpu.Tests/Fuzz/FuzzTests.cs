@@ -1,0 +1,121 @@
+using System.Globalization;
+using System.IO.MemoryMappedFiles;
+using System.Text;
+using Ringfence.Cpu.Models;
+
+namespace Ringfence.Cpu.Tests.Fuzz;
+
+/// <summary>
+/// Random bytes as code, with random registers, in every mode: a guest can do what it likes to itself, and nothing to the host.
+/// RINGFENCE_FUZZ_RUNS says how many strings in all, RINGFENCE_SEED which. A failure names the batch, as MODE:MODEL:BATCH; RINGFENCE_FUZZ_AT set
+/// to that runs it alone and prints each string first. Should the process itself die, a file named at its start holds the batch.
+/// </summary>
+public sealed class FuzzTests
+{
+    private const long Runs = 100_000;
+    private const string Asks = "RINGFENCE_FUZZ_RUNS";
+    private static readonly long s_start = Environment.TickCount64;
+    private static long s_told = Environment.TickCount64;
+    private static long s_done;
+
+    private readonly ulong _seed = (ulong)FuzzCount.Of("RINGFENCE_SEED", 1);
+    private readonly string[]? _only = Environment.GetEnvironmentVariable("RINGFENCE_FUZZ_AT")?.Split(':');
+    private string _where = "";
+    private int _string;
+
+    public static TheoryData<FuzzMode> Modes => [.. Enum.GetValues<FuzzMode>()];
+
+    [Theory]
+    [MemberData(nameof(Modes))]
+    public void RandomCodeEndsSomehow(FuzzMode mode)
+    {
+        if (_only is not null && _only[0] != mode.ToString())
+        {
+            return;
+        }
+        long runs = FuzzCount.Of(Asks, Runs) / Enum.GetValues<FuzzMode>().Length;
+        IReadOnlyList<CpuModel> models = FuzzModes.Models(mode);
+        using MemoryMappedFile? file = Environment.GetEnvironmentVariable(Asks) is null ? null : Notes();
+        using MemoryMappedViewAccessor? notes = file?.CreateViewAccessor();
+        for (int i = 0; i < models.Count; i++)
+        {
+            if (_only is null || _only[1] == models[i].Name)
+            {
+                RunModel(mode, models[i], i, (runs / models.Count / FuzzGuest.Strings) + 1, notes);
+            }
+        }
+        if (file is not null)
+        {
+            File.Delete(NotesPath);
+        }
+    }
+
+    private void RunModel(FuzzMode mode, CpuModel model, int number, long batches, MemoryMappedViewAccessor? notes)
+    {
+        using var guest = new FuzzGuest(mode, model);
+        using var watchdog = new FuzzWatchdog(guest.Processor, () => $"{_where}, string {_string}: {Convert.ToHexString(guest.Code(_string))}");
+        long first = _only is null ? 0 : long.Parse(_only[2], CultureInfo.InvariantCulture);
+        long end = _only is null ? batches : first + 1;
+        for (long batch = first; batch < end; batch++)
+        {
+            _where = $"{mode}:{model.Name}:{batch}";
+            if (notes is not null)
+            {
+                byte[] text = Encoding.ASCII.GetBytes(_where.PadRight(79) + "\n");
+                notes.WriteArray(0, text, 0, text.Length);
+            }
+            guest.Prepare((_seed << 48) ^ ((ulong)mode << 40) ^ ((ulong)number << 36) ^ (ulong)batch);
+            for (_string = 0; _string < FuzzGuest.Strings; _string++)
+            {
+                if (_only is not null)
+                {
+                    Console.WriteLine($"{_where}, string {_string}: {Convert.ToHexString(guest.Code(_string))}");
+                }
+                RunString(guest, watchdog);
+            }
+            Expect(guest, guest.CheckMemory());
+            s_done += FuzzGuest.Strings;
+            Tell();
+        }
+    }
+
+    private void RunString(FuzzGuest guest, FuzzWatchdog watchdog)
+    {
+        try
+        {
+            guest.Run(_string, watchdog.End);
+        }
+        catch (Exception e)
+        {
+            Expect(guest, e.ToString());
+        }
+        watchdog.Rest();
+        Expect(guest, guest.Check());
+    }
+
+    private void Expect(FuzzGuest guest, string? problem)
+    {
+        if (problem is not null)
+        {
+            Assert.Fail($"seed {_seed}, {_where}, string {_string} of it, {Convert.ToHexString(guest.Code(Math.Min(_string, FuzzGuest.Strings - 1)))}: {problem}");
+        }
+    }
+
+    private void Tell()
+    {
+        long now = Environment.TickCount64;
+        if (now - s_told >= 10_000)
+        {
+            s_told = now;
+            Console.WriteLine($"{_where}: {s_done:N0} strings, {(now - s_start) * 1000.0 / s_done:F1} us each");
+        }
+    }
+
+    private static string NotesPath => Path.Combine(Path.GetTempPath(), $"ringfence-fuzz-{Environment.ProcessId}");
+
+    private static MemoryMappedFile Notes()
+    {
+        Console.WriteLine($"what runs is noted in {NotesPath}");
+        return MemoryMappedFile.CreateFromFile(NotesPath, FileMode.Create, null, 4096);
+    }
+}
