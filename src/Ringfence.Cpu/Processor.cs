@@ -238,7 +238,7 @@ public sealed unsafe class Processor : IDisposable
                 {
                     step = true;
                 }
-                else if (TakeInterrupt() && s->Event == ExitEvent.None)
+                else if (s->Event == ExitEvent.None && TakeInterrupt() && s->Event == ExitEvent.None)
                 {
                     // What runs next is the handler.
                     continue;
@@ -279,7 +279,7 @@ public sealed unsafe class Processor : IDisposable
                     return RunResult.Shutdown;
                 }
             }
-            if ((Delivery.TrapPending || Debugging.Pending != 0) && s->InterruptShadow != InterruptShadow.MovSs)
+            if ((Delivery.TrapPending || Debugging.Pending != 0) && s->InterruptShadow != InterruptShadow.MovSs && s->Event == ExitEvent.None)
             {
                 Delivery.DeliverDebugTrap();
                 if (s->Event == ExitEvent.Shutdown)

@@ -1,3 +1,4 @@
+using Ringfence.Engine;
 using Ringfence.Engine.Software;
 using Ringfence.Firmware;
 using static Iced.Intel.AssemblerRegisters;

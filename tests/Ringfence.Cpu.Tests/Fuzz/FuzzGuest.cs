@@ -5,6 +5,7 @@ using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
 using Ringfence.Cpu.Tests.SystemLevel;
 using Ringfence.Host;
+using Ringfence.Tests;
 
 namespace Ringfence.Cpu.Tests.Fuzz;
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.IO.MemoryMappedFiles;
 using System.Text;
 using Ringfence.Cpu.Models;
+using Ringfence.Tests;
 
 namespace Ringfence.Cpu.Tests.Fuzz;
 
@@ -13,12 +14,8 @@ namespace Ringfence.Cpu.Tests.Fuzz;
 public sealed class FuzzTests
 {
     private const long Runs = 100_000;
-    private const string Asks = "RINGFENCE_FUZZ_RUNS";
-    private static readonly long s_start = Environment.TickCount64;
-    private static long s_told = Environment.TickCount64;
-    private static long s_done;
+    private static readonly FuzzProgress s_progress = new("strings");
 
-    private readonly ulong _seed = (ulong)FuzzCount.Of("RINGFENCE_SEED", 1);
     private readonly string[]? _only = Environment.GetEnvironmentVariable("RINGFENCE_FUZZ_AT")?.Split(':');
     private string _where = "";
     private int _string;
@@ -33,9 +30,9 @@ public sealed class FuzzTests
         {
             return;
         }
-        long runs = FuzzCount.Of(Asks, Runs) / Enum.GetValues<FuzzMode>().Length;
+        long runs = FuzzOptions.Count(FuzzOptions.Runs, Runs) / Enum.GetValues<FuzzMode>().Length;
         IReadOnlyList<CpuModel> models = FuzzModes.Models(mode);
-        using MemoryMappedFile? file = Environment.GetEnvironmentVariable(Asks) is null ? null : Notes();
+        using MemoryMappedFile? file = Environment.GetEnvironmentVariable(FuzzOptions.Runs) is null ? null : Notes();
         using MemoryMappedViewAccessor? notes = file?.CreateViewAccessor();
         for (int i = 0; i < models.Count; i++)
         {
@@ -64,7 +61,7 @@ public sealed class FuzzTests
                 byte[] text = Encoding.ASCII.GetBytes(_where.PadRight(79) + "\n");
                 notes.WriteArray(0, text, 0, text.Length);
             }
-            guest.Prepare((_seed << 48) ^ ((ulong)mode << 40) ^ ((ulong)number << 36) ^ (ulong)batch);
+            guest.Prepare((FuzzOptions.Seed << 48) ^ ((ulong)mode << 40) ^ ((ulong)number << 36) ^ (ulong)batch);
             for (_string = 0; _string < FuzzGuest.Strings; _string++)
             {
                 if (_only is not null)
@@ -74,8 +71,7 @@ public sealed class FuzzTests
                 RunString(guest, watchdog);
             }
             Expect(guest, guest.CheckMemory());
-            s_done += FuzzGuest.Strings;
-            Tell();
+            s_progress.Done(FuzzGuest.Strings, _where);
         }
     }
 
@@ -97,17 +93,7 @@ public sealed class FuzzTests
     {
         if (problem is not null)
         {
-            Assert.Fail($"seed {_seed}, {_where}, string {_string} of it, {Convert.ToHexString(guest.Code(Math.Min(_string, FuzzGuest.Strings - 1)))}: {problem}");
-        }
-    }
-
-    private void Tell()
-    {
-        long now = Environment.TickCount64;
-        if (now - s_told >= 10_000)
-        {
-            s_told = now;
-            Console.WriteLine($"{_where}: {s_done:N0} strings, {(now - s_start) * 1000.0 / s_done:F1} us each");
+            Assert.Fail($"seed {FuzzOptions.Seed}, {_where}, string {_string} of it, {Convert.ToHexString(guest.Code(Math.Min(_string, FuzzGuest.Strings - 1)))}: {problem}");
         }
     }
 

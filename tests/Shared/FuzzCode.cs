@@ -1,4 +1,4 @@
-namespace Ringfence.Cpu.Tests.Fuzz;
+namespace Ringfence.Tests;
 
 /// <summary>Random bytes as code: some quite at random, most of them after the opcode maps, so that they mean something.</summary>
 internal static class FuzzCode

@@ -1,6 +1,6 @@
 using System.Numerics;
 
-namespace Ringfence.Cpu.Tests.Fuzz;
+namespace Ringfence.Tests;
 
 /// <summary>A quick source of random numbers (xorshift64*), the same for the same seed everywhere.</summary>
 internal sealed class FuzzRandom(ulong seed)
