@@ -47,7 +47,7 @@ internal sealed unsafe class FuzzGuest : IDisposable
     private readonly Guest _guest;
     private readonly byte[] _image;
     private readonly CpuState* _s;
-    private readonly (nint, nint, nint, nint, nint) _owned;
+    private readonly (nint Jumps, nint Owner) _owned;
     private CpuState _entered;
     private CpuState _batch;
     private readonly ulong[] _at = new ulong[Strings];
@@ -71,7 +71,7 @@ internal sealed unsafe class FuzzGuest : IDisposable
     /// <summary>The bytes of string <paramref name="index"/>, as they are now: one before may have changed them.</summary>
     public ReadOnlySpan<byte> Code(int index) => new(_guest.Memory.Pointer(_at[index]), MaximumLength);
 
-    private (nint, nint, nint, nint, nint) Owned => ((nint)_s->TlbSupervisor, (nint)_s->TlbUser, (nint)_s->TlbSupervisorAc, (nint)_s->JumpCache, _s->Owner);
+    private (nint Jumps, nint Owner) Owned => ((nint)_s->JumpCache, _s->Owner);
 
     private bool User => FuzzModes.IsUser(_mode);
 
@@ -123,6 +123,7 @@ internal sealed unsafe class FuzzGuest : IDisposable
     public string? Check() =>
         _s->Zero != 0 ? "the register that is always 0 is not"
         : Owned != _owned ? "a pointer in the state has changed"
+        : _s->TlbUser == null || _s->Tlb == null ? "a table of translations is missing"
         : _s->LinearMask is not (uint.MaxValue or ulong.MaxValue) ? "the mask of linear addresses is wrong"
         : _s->Cpl > 3 ? "the privilege level is none"
         : _s->Reserved != 0 ? "what follows MXCSR has changed"
@@ -185,15 +186,18 @@ internal sealed unsafe class FuzzGuest : IDisposable
 
     private void Restore(in CpuState state)
     {
-        (nint supervisor, nint user, nint supervisorAc, nint jumps, nint owner) = _owned;
-        TlbEntry* tlb = _s->Tlb;
+        // The tables are those of the address space that the processor's parts are in; they follow CR3 in StateLoaded.
+        TlbEntry* now = _s->Tlb;
+        TlbEntry* supervisor = _s->TlbSupervisor;
+        TlbEntry* user = _s->TlbUser;
+        TlbEntry* supervisorAc = _s->TlbSupervisorAc;
         *_s = state;
-        _s->Tlb = tlb;
-        _s->TlbSupervisor = (TlbEntry*)supervisor;
-        _s->TlbUser = (TlbEntry*)user;
-        _s->TlbSupervisorAc = (TlbEntry*)supervisorAc;
-        _s->JumpCache = (JumpCacheEntry*)jumps;
-        _s->Owner = owner;
+        _s->Tlb = now;
+        _s->TlbSupervisor = supervisor;
+        _s->TlbUser = user;
+        _s->TlbSupervisorAc = supervisorAc;
+        _s->JumpCache = (JumpCacheEntry*)_owned.Jumps;
+        _s->Owner = _owned.Owner;
         _s->Attention = 0;
         _s->LinkSlot = null;
         _s->Event = ExitEvent.None;

@@ -9,7 +9,8 @@ namespace Ringfence.Cpu.Tests.Fuzz;
 /// <summary>
 /// Random bytes as code, with random registers, in every mode: a guest can do what it likes to itself, and nothing to the host.
 /// RINGFENCE_FUZZ_RUNS says how many strings in all, RINGFENCE_SEED which. A failure names the batch, as MODE:MODEL:BATCH; RINGFENCE_FUZZ_AT set
-/// to that runs it alone and prints each string first. Should the process itself die, a file named at its start holds the batch.
+/// to that runs it alone and prints each string first. Should the process itself die, the file
+/// ringfence-fuzz-PID in the folder for temporary files holds the batch.
 /// </summary>
 public sealed class FuzzTests
 {
@@ -101,7 +102,6 @@ public sealed class FuzzTests
 
     private static MemoryMappedFile Notes()
     {
-        Console.WriteLine($"what runs is noted in {NotesPath}");
         return MemoryMappedFile.CreateFromFile(NotesPath, FileMode.Create, null, 4096);
     }
 }
