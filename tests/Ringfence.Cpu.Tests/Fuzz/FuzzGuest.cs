@@ -68,6 +68,11 @@ internal sealed unsafe class FuzzGuest : IDisposable
 
     public Processor Processor => _guest.Processor;
 
+    /// <summary>Instructions that strings have completed, and how many strings have ended in a shutdown.</summary>
+    public long Retired { get; private set; }
+
+    public long Shutdowns { get; private set; }
+
     /// <summary>The bytes of string <paramref name="index"/>, as they are now: one before may have changed them.</summary>
     public ReadOnlySpan<byte> Code(int index) => new(_guest.Memory.Pointer(_at[index]), MaximumLength);
 
@@ -111,7 +116,10 @@ internal sealed unsafe class FuzzGuest : IDisposable
         {
             Processor.LimitTurns(Turns);
         }
-        if (Processor.Run() == RunResult.Halted && _random.Once(8))
+        RunResult result = Processor.Run();
+        Shutdowns += result == RunResult.Shutdown ? 1 : 0;
+        Retired += _s->Retired - _batch.Retired;
+        if (result == RunResult.Halted && _random.Once(8))
         {
             Processor.RequestNmi();
             Processor.Run();

@@ -74,6 +74,10 @@ public sealed class FuzzTests
             Expect(guest, guest.CheckMemory());
             s_progress.Done(FuzzGuest.Strings, _where);
         }
+        // A guest that is set up wrongly would fault at its first instruction, and prove nothing.
+        long strings = (end - first) * FuzzGuest.Strings;
+        Assert.True(guest.Retired > strings && guest.Shutdowns < strings / 2,
+            $"{mode}:{model.Name}: {guest.Retired} instructions and {guest.Shutdowns} shutdowns in {strings} strings");
     }
 
     private void RunString(FuzzGuest guest, FuzzWatchdog watchdog)
