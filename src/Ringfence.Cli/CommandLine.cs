@@ -27,6 +27,7 @@ internal sealed class CommandLine
     private readonly Option<string?> _debugExit = Text("--debug-exit", "PORT", "A write of V to this I/O port ends the guest with exit code (V << 1) | 1");
     private readonly Option<bool> _testDevice = new("--test-device") { Description = "Add the device that test suites know as QEMU's pc-testdev" };
     private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End at a reset instead of starting the guest again" };
+    private readonly Option<string?> _gdb = Text("--gdb", "HOST:PORT", "Wait there for gdb before the guest runs; port 0 takes a free one");
     private readonly Option<bool> _version = new("--version") { Description = "Show the version" };
     private readonly Argument<string?> _model = new("MODEL")
     {
@@ -52,7 +53,7 @@ internal sealed class CommandLine
         _runCommand = new Command("run", "Run a guest until it ends")
         {
             _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _engine, _serial, _screen, _timeout, _stats, _trace, _debugExit,
-            _testDevice, _noReboot,
+            _testDevice, _noReboot, _gdb,
         };
         _cpuList = new Command("list", "Name the processor models") { _json };
         _cpuShow = new Command("show", "Tell what a processor model is: signature, caches, features advertised and withheld") { _model, _json };
@@ -137,6 +138,7 @@ internal sealed class CommandLine
             DebugExit = result.GetValue(_debugExit),
             TestDevice = result.GetValue(_testDevice),
             NoReboot = result.GetValue(_noReboot),
+            Gdb = result.GetValue(_gdb),
         });
     }
 

@@ -1,6 +1,6 @@
 namespace Ringfence.Cli;
 
-/// <summary>A file of the host's that an option names cannot be written. The message is one line that names both and the reason.</summary>
+/// <summary>A file of the host's that an option names cannot be written, or a port not be listened on. The message is one line that names both and the reason.</summary>
 internal sealed class HostFileException(string message, Exception inner) : Exception(message, inner);
 
 /// <summary>Files that options name for output.</summary>

@@ -1,4 +1,7 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 
 namespace Ringfence.Cli;
 
@@ -59,6 +62,39 @@ internal static class Quantities
         text.StartsWith("0x", StringComparison.OrdinalIgnoreCase)
             ? ushort.TryParse(text.AsSpan(2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out port)
             : ushort.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out port);
+
+    /// <summary>HOST:PORT: a name or address, IPv6 addresses in brackets, and a decimal port.</summary>
+    public static bool TryParseEndPoint(string text, [NotNullWhen(true)] out IPEndPoint? where)
+    {
+        where = null;
+        int colon = text.LastIndexOf(':');
+        if (colon <= 0 || !ushort.TryParse(text.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out ushort port))
+        {
+            return false;
+        }
+        string host = text[..colon];
+        bool bracketed = host.StartsWith('[') && host.EndsWith(']');
+        if (bracketed != host.Contains(':', StringComparison.Ordinal))
+        {
+            return false;
+        }
+        if (IPAddress.TryParse(bracketed ? host[1..^1] : host, out IPAddress? address))
+        {
+            where = new IPEndPoint(address, port);
+            return true;
+        }
+        try
+        {
+            IPAddress[] found = Dns.GetHostAddresses(host);
+            // What people mean by a name is its IPv4 address, if it has one.
+            where = found.Length == 0 ? null : new IPEndPoint(found.FirstOrDefault(a => a.AddressFamily == AddressFamily.InterNetwork, found[0]), port);
+        }
+        catch (Exception e) when (e is SocketException or ArgumentException)
+        {
+            return false;
+        }
+        return where is not null;
+    }
 
     private static (string Number, string Unit) Split(string text)
     {

@@ -1,3 +1,5 @@
+using System.Net.Sockets;
+using Ringfence.Debugging;
 using Ringfence.Devices.Display;
 using Ringfence.Engine;
 using Ringfence.Engine.Software;
@@ -55,11 +57,26 @@ internal static class RunCommand
         TextScreen? screen;
         using (var stop = new StopRequests(options.Timeout))
         {
+            // Before the terminal is raw, since it says something.
+            using GdbServer? debugger = Listen(options, error);
             // The endpoint is the last thing made before the machine and the first thing gone after it: while it lives, the
             // terminal may be raw.
             using var endpoint = new SerialLine(options, () => stop.Stop(StopReason.Left));
             using var machine = VirtualMachine.Create(Specify(options, endpoint.Endpoint, trace), engine);
-            end = machine.Run(stop.Token);
+            try
+            {
+                if (debugger is not null)
+                {
+                    machine.Control.Pause();
+                    debugger.Serve(machine.Control);
+                }
+                end = machine.Run(stop.Token);
+            }
+            finally
+            {
+                // It must not look at a machine that is gone.
+                debugger?.Dispose();
+            }
             stopped = stop.Reason;
             screen = machine.Screen;
             if (options.Stats)
@@ -114,6 +131,31 @@ internal static class RunCommand
         MachineEndKind.Stopped => StopRequests.CodeOf(stopped),
         _ => ExitCode.EngineFailed,
     };
+
+    private static GdbServer? Listen(RunOptions options, TextWriter error)
+    {
+        if (options.Gdb is not { } where)
+        {
+            return null;
+        }
+        try
+        {
+            GdbServer server = new(where);
+            error.WriteLine($"ringfence: waiting for a debugger on {server.EndPoint}");
+            return server;
+        }
+        catch (SocketException e)
+        {
+            string reason = e.SocketErrorCode switch
+            {
+                SocketError.AddressAlreadyInUse => "the port is in use",
+                SocketError.AccessDenied => "permission denied",
+                SocketError.AddressNotAvailable => "this machine has no such address",
+                _ => e.Message.ReplaceLineEndings(" "),
+            };
+            throw new HostFileException($"--gdb: {where}: {reason}", e);
+        }
+    }
 
     private static TextWriter? OpenTrace(RunOptions options, TextWriter error)
     {

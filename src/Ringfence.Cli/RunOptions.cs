@@ -1,3 +1,4 @@
+using System.Net;
 using Ringfence.Engine;
 using Ringfence.Host;
 using Ringfence.Machine;
@@ -44,6 +45,8 @@ internal sealed record RunOptions
     public ushort? DebugExitPort { get; init; }
     public bool TestDevice { get; init; }
     public bool NoReboot { get; init; }
+    /// <summary>Where to wait for a debugger; null for none.</summary>
+    public IPEndPoint? Gdb { get; init; }
 
     /// <summary>Checks what was typed; null stands for an option that was not given.</summary>
     /// <exception cref="UsageException">Something cannot be.</exception>
@@ -75,6 +78,7 @@ internal sealed record RunOptions
             DebugExitPort = raw.DebugExit is null ? null : ParsePort(raw.DebugExit),
             TestDevice = raw.TestDevice,
             NoReboot = raw.NoReboot,
+            Gdb = raw.Gdb is null ? null : ParseEndPoint(raw.Gdb),
         };
     }
 
@@ -116,6 +120,11 @@ internal sealed record RunOptions
         Quantities.TryParsePort(text, out ushort port)
             ? port
             : throw new UsageException($"--debug-exit: '{text}' is no I/O port (0 to 0xffff)");
+
+    private static IPEndPoint ParseEndPoint(string text) =>
+        Quantities.TryParseEndPoint(text, out IPEndPoint? where)
+            ? where
+            : throw new UsageException($"--gdb: '{text}' is no address and port (127.0.0.1:1234, localhost:1234, [::1]:1234; port 0 takes a free one)");
 
     private static (SerialKind Kind, string? File) ParseSerial(string? text) => text switch
     {
@@ -166,4 +175,5 @@ internal sealed record RawRunOptions
     public string? DebugExit { get; init; }
     public bool TestDevice { get; init; }
     public bool NoReboot { get; init; }
+    public string? Gdb { get; init; }
 }

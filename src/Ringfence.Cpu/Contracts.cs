@@ -62,4 +62,6 @@ public enum RunResult
     Waiting,
     /// <summary>Triple fault. <see cref="Processor.ShutdownReport"/> tells how.</summary>
     Shutdown,
+    /// <summary><see cref="Processor.SetStops"/> asked for it: <see cref="Processor.Stop"/> tells why.</summary>
+    Stopped,
 }

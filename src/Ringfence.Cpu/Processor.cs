@@ -15,7 +15,7 @@ namespace Ringfence.Cpu;
 /// One x86-64 processor with its local APIC, over guest memory and a bus. It knows no device, no engine and no thread: whoever calls
 /// <see cref="Run"/> is the processor. Only members that say so may be called from other threads.
 /// </summary>
-public sealed unsafe class Processor : IDisposable
+public sealed unsafe partial class Processor : IDisposable
 {
     private readonly IProcessorBus _bus;
     private readonly IClock _clock;
@@ -160,6 +160,12 @@ public sealed unsafe class Processor : IDisposable
         NoteInterrupts();
     }
 
+    /// <summary>The MSRs that hold something and are not fields of <see cref="State"/> that have a name of their own elsewhere.</summary>
+    public IReadOnlyDictionary<uint, ulong> SaveMsrs() => Msrs.Save();
+
+    /// <exception cref="ArgumentException">This model has no such MSR, or it cannot hold that.</exception>
+    public void LoadMsrs(IReadOnlyDictionary<uint, ulong> values) => Msrs.Load(values);
+
     /// <summary>Makes <see cref="Run"/> return soon. Any thread.</summary>
     public void RequestExit() => Raise(Attentions.Exit);
 
@@ -179,7 +185,7 @@ public sealed unsafe class Processor : IDisposable
 
     /// <summary>Whether a halted processor has a reason to go on.</summary>
     public bool HasWakeEvent =>
-        (State->Attention & (Attentions.Exit | Attentions.AnyNmi)) != 0 || ((InterruptsEnabled || Monitor.EndsOnMasked) && Apic.HasInterrupt);
+        ((State->Attention & Attentions.AnyNmi) != 0 && !Delivery.NmiBlocked) || ((InterruptsEnabled || Monitor.EndsOnMasked) && Apic.HasInterrupt);
 
     /// <summary>After <see cref="RunResult.Waiting"/>: whether a store has ended the wait. To be asked now and then.</summary>
     public bool MonitoredLineChanged => Monitor.HasChanged;
@@ -221,9 +227,15 @@ public sealed unsafe class Processor : IDisposable
                 Interlocked.And(ref s->Attention, ~(Attentions.Code | Attentions.Debug));
                 CodeRequests.Serve();
             }
+            bool single = false;
             if (s->Attention != 0)
             {
-                if ((s->Attention & Attentions.Exit) != 0)
+                if ((s->Attention & Attentions.Stop) != 0 && AttendStop(out single))
+                {
+                    s->InterruptShadow = shadow;
+                    return RunResult.Stopped;
+                }
+                if ((s->Attention & Attentions.Exit) != 0 && !single)
                 {
                     Interlocked.And(ref s->Attention, ~Attentions.Exit);
                     s->InterruptShadow = shadow;
@@ -238,22 +250,38 @@ public sealed unsafe class Processor : IDisposable
                 {
                     step = true;
                 }
-                else if (s->Event == ExitEvent.None && TakeInterrupt() && s->Event == ExitEvent.None)
+                else if (!single && s->Event == ExitEvent.None && TakeInterrupt() && s->Event == ExitEvent.None)
                 {
                     // What runs next is the handler.
                     continue;
                 }
             }
+            long retired = s->Retired;
             if (s->Event == ExitEvent.None && (Debugging.Pending == 0 || shadow == InterruptShadow.MovSs))
             {
-                ExecuteNext(step, passes);
+                if (single)
+                {
+                    ExecuteSingle(passes);
+                }
+                else
+                {
+                    ExecuteNext(step, passes);
+                }
             }
             if (s->Event != ExitEvent.None)
             {
                 ExitEvent happened = s->Event;
                 s->Event = ExitEvent.None;
+                if (happened == ExitEvent.Stop)
+                {
+                    // The instruction has not run. The shadow was the block's first one's.
+                    s->InterruptShadow = retired == s->Retired ? shadow : InterruptShadow.None;
+                    Stop = Stops!.Executed((s->Rip + s->Cs.Base) & s->LinearMask);
+                    return RunResult.Stopped;
+                }
                 if (happened == ExitEvent.Fault)
                 {
+                    Stops?.ForgetHit();
                     if (Mmu.MetNonCanonical)
                     {
                         NameNonCanonicalFault();
@@ -583,7 +611,9 @@ internal static class Attentions
     public const int Debug = 16;
     /// <summary>An NMI after the one that waits.</summary>
     public const int SecondNmi = 32;
-    /// <summary>Blocks are counted: see <see cref="Processor.LimitTurns"/>.</summary>
-    public const int Counted = 64;
     public const int AnyNmi = Nmi | SecondNmi;
+    /// <summary>A step or a watched access is to be reported: <see cref="Stops.StopPoints"/>.</summary>
+    public const int Stop = 64;
+    /// <summary>Blocks are counted: see <see cref="Processor.LimitTurns"/>.</summary>
+    public const int Counted = 128;
 }

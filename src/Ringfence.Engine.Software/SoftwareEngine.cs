@@ -5,7 +5,7 @@ namespace Ringfence.Engine.Software;
 /// <summary>The software engine in its portable mode: every vCPU is interpreted.</summary>
 public sealed class SoftwareEngine : IEngine
 {
-    public EngineCapabilities Capabilities { get; } = new("interpreter", MaximumVcpus: 32, CountsInstructions: true);
+    public EngineCapabilities Capabilities { get; } = new("interpreter", MaximumVcpus: 32, CountsInstructions: true, Debugs: true);
 
     public IReadOnlyList<CpuDescription> CpuModels => [.. CpuModel.All.Select(CpuDescriptions.Describe)];
 

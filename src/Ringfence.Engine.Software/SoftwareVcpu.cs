@@ -21,7 +21,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     /// <summary>INIT and SIPI not yet acted on; the low byte is SIPI's vector. Any thread.</summary>
     private int _startUp;
     private int _exitRequested;
-    private bool _waitingForSipi;
+    private VcpuActivity _activity;
 
     public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index, SharedCode shared)
     {
@@ -33,9 +33,9 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor.Trace = _trace is null ? null : this;
         Processor.MeasureBus = options.MeasureTime;
         Processor.PrepareAsFirmware();
-        _waitingForSipi = index != 0;
+        _activity = index != 0 ? VcpuActivity.WaitingForSipi : VcpuActivity.Active;
         _startUpAsked = () => Volatile.Read(ref _startUp) != 0;
-        _wakeAsked = () => Processor.HasWakeEvent;
+        _wakeAsked = () => Processor.HasWakeEvent || Volatile.Read(ref _startUp) != 0;
     }
 
     public int Index { get; }
@@ -53,14 +53,25 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         }
     }
 
+    public int VectorBytes =>
+        Processor.Model.Has(CpuFeature.Avx512F) ? 64 : Processor.Model.Has(CpuFeature.Avx) ? 32 : 16;
+
     public VcpuExit Run()
     {
         while (Interlocked.Exchange(ref _exitRequested, 0) == 0)
         {
             TakeStartUp();
-            if (_waitingForSipi)
+            if (_activity == VcpuActivity.WaitingForSipi)
             {
                 if (StopUntil(_startUpAsked))
+                {
+                    return new VcpuExit(VcpuExitReason.Halted);
+                }
+                continue;
+            }
+            if (_activity == VcpuActivity.Halted)
+            {
+                if (StayHalted())
                 {
                     return new VcpuExit(VcpuExitReason.Halted);
                 }
@@ -70,26 +81,24 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
             RunResult result = Processor.Run();
             long end = Stopwatch.GetTimestamp();
             _running += end - start;
-            if (result == RunResult.Shutdown)
+            switch (result)
             {
-                return new VcpuExit(VcpuExitReason.Shutdown, Processor.ShutdownReport);
+                case RunResult.Shutdown:
+                    return new VcpuExit(VcpuExitReason.Shutdown, Processor.ShutdownReport);
+                case RunResult.Stopped:
+                    return new VcpuExit(VcpuExitReason.Debug, null, StopConversion.From(Processor.Stop));
+                case RunResult.Halted:
+                    _activity = VcpuActivity.Halted;
+                    break;
+                case RunResult.Waiting when !Processor.StepDone:
+                    AwaitStore();
+                    _halted += Stopwatch.GetTimestamp() - end;
+                    break;
             }
-            if (result == RunResult.Halted)
+            if (Processor.StepDone)
             {
-                if (Processor.InterruptsEnabled)
-                {
-                    Sleep(_wakeAsked);
-                }
-                else if (StopUntil(_wakeAsked))
-                {
-                    return new VcpuExit(VcpuExitReason.Halted);
-                }
-                _halted += Stopwatch.GetTimestamp() - end;
-            }
-            else if (result == RunResult.Waiting)
-            {
-                AwaitStore();
-                _halted += Stopwatch.GetTimestamp() - end;
+                // Of HLT or MWAIT.
+                return new VcpuExit(VcpuExitReason.Debug, null, new DebugStop(DebugStopKind.Step));
             }
         }
         return new VcpuExit(VcpuExitReason.Interrupted);
@@ -101,12 +110,37 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor.RequestExit();
     }
 
-    public VcpuState Save() => StateConversion.Save(Processor.State);
+    public void SetDebug(DebugControl control) =>
+        Processor.SetStops([.. control.Points.Select(StopConversion.To)], control.SingleStep);
+
+    public VcpuState Save()
+    {
+        int startUp = Volatile.Read(ref _startUp);
+        return StateConversion.Save(Processor) with
+        {
+            Events = new EventState
+            {
+                Activity = _activity,
+                Shadow = StateConversion.Shadow(Processor),
+                PendingNmis = Processor.PendingNmis,
+                NmiBlocked = Processor.NmiBlocked,
+                DebugTraps = Processor.DebugTraps,
+                InitPending = (startUp & InitPending) != 0,
+                SipiPending = (startUp & SipiPending) != 0 ? (byte)startUp : null,
+            },
+        };
+    }
 
     public void Load(VcpuState state)
     {
-        StateConversion.Load(state, Processor.State);
+        StateConversion.Load(state, Processor);
+        _activity = state.Events.Activity;
+        Processor.PendingNmis = state.Events.PendingNmis;
+        Processor.NmiBlocked = state.Events.NmiBlocked;
+        Processor.DebugTraps = state.Events.DebugTraps;
+        Volatile.Write(ref _startUp, (state.Events.InitPending ? InitPending : 0) | (state.Events.SipiPending is { } vector ? SipiPending | vector : 0));
         Processor.StateLoaded();
+        StateConversion.LoadPointers(state, Processor);
     }
 
     /// <summary>Takes an interrupt of any delivery mode but lowest priority, which is fixed for the one that was chosen. There is no system
@@ -181,13 +215,34 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         if ((startUp & InitPending) != 0)
         {
             Processor.Init();
-            _waitingForSipi = true;
+            _activity = VcpuActivity.WaitingForSipi;
         }
-        if ((startUp & SipiPending) != 0 && _waitingForSipi)
+        if ((startUp & SipiPending) != 0 && _activity == VcpuActivity.WaitingForSipi)
         {
             Processor.StartUp((byte)startUp);
-            _waitingForSipi = false;
+            _activity = VcpuActivity.Active;
         }
+    }
+
+    /// <summary>Sleeps in HLT until something ends it, or the caller of <see cref="Run"/> is to be asked. True if nothing ever will.</summary>
+    private bool StayHalted()
+    {
+        long start = Stopwatch.GetTimestamp();
+        if (Processor.InterruptsEnabled)
+        {
+            Sleep(_wakeAsked);
+        }
+        else if (StopUntil(_wakeAsked))
+        {
+            return true;
+        }
+        _halted += Stopwatch.GetTimestamp() - start;
+        if (Processor.HasWakeEvent)
+        {
+            _activity = VcpuActivity.Active;
+            Processor.NoteWoken();
+        }
+        return false;
     }
 
     /// <summary>Sleeps as a processor that only others can wake. True if there is no other left to do it.</summary>
@@ -214,7 +269,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         while (true)
         {
             _wake.Reset();
-            if (Processor.HasWakeEvent || Processor.MonitoredLineChanged || Volatile.Read(ref _exitRequested) != 0)
+            if (_wakeAsked() || Processor.MonitoredLineChanged || Volatile.Read(ref _exitRequested) != 0)
             {
                 return;
             }

@@ -23,7 +23,8 @@ public interface IEngine
 /// <param name="Name">For people: "interpreter", "kvm".</param>
 /// <param name="MaximumVcpus">How many vCPUs one machine may have.</param>
 /// <param name="CountsInstructions">Whether <see cref="VcpuStatistics.Instructions"/> is exact.</param>
-public sealed record EngineCapabilities(string Name, int MaximumVcpus, bool CountsInstructions);
+/// <param name="Debugs">Whether <see cref="IVcpu.SetDebug"/> does what it is asked.</param>
+public sealed record EngineCapabilities(string Name, int MaximumVcpus, bool CountsInstructions, bool Debugs);
 
 /// <param name="Memory">Guest RAM.</param>
 /// <param name="Clock">The machine's time; the TSC and local APIC timers are derived from it.</param>
@@ -47,11 +48,12 @@ public interface IVm : IDisposable
     /// <summary>The level of the 8259 pair's INTR output. Thread-safe.</summary>
     void SetExternalInterrupt(bool asserted);
 
-    /// <summary>A device has written to RAM: no vCPU may go on with code that was there before. Thread-safe.</summary>
+    /// <summary>Someone who is no vCPU has written to RAM: no vCPU may go on with code that was there before. Thread-safe.</summary>
     void NoteMemoryWritten(ulong address, ulong length);
 }
 
-/// <summary>One virtual processor. Everything but <see cref="RequestExit"/> belongs to the thread that runs it.</summary>
+/// <summary>One virtual processor. Everything but <see cref="RequestExit"/> belongs to the thread that runs it, or to another while it is
+/// known not to run.</summary>
 public interface IVcpu
 {
     int Index { get; }
@@ -62,9 +64,18 @@ public interface IVcpu
     /// <summary>Makes <see cref="Run"/> return <see cref="VcpuExitReason.Interrupted"/> soon, or its next call at once. Any thread may call it.</summary>
     void RequestExit();
 
+    /// <summary>All that makes the processor go on as it would have. Between two instructions.</summary>
     VcpuState Save();
 
+    /// <exception cref="ArgumentException">No such processor could be in that state.</exception>
     void Load(VcpuState state);
+
+    /// <summary>What <see cref="Run"/> is to stop at from now on, for a debugger. The guest does not notice: neither its memory nor its
+    /// debug registers change.</summary>
+    void SetDebug(DebugControl control);
+
+    /// <summary>How wide the vector registers are that CPUID offers: 16, 32 or 64 bytes.</summary>
+    int VectorBytes { get; }
 
     VcpuStatistics Statistics { get; }
 }
@@ -79,9 +90,11 @@ public enum VcpuExitReason
     Shutdown,
     /// <summary>The engine cannot go on; <see cref="VcpuExit.Detail"/> says why.</summary>
     Failed,
+    /// <summary>What <see cref="IVcpu.SetDebug"/> asked for happened: <see cref="VcpuExit.Debug"/> tells what.</summary>
+    Debug,
 }
 
-public readonly record struct VcpuExit(VcpuExitReason Reason, string? Detail = null);
+public readonly record struct VcpuExit(VcpuExitReason Reason, string? Detail = null, DebugStop Debug = default);
 
 /// <summary>What guests reach outside RAM and processor. Called on vCPU threads, so implementations are thread-safe.</summary>
 public interface IVcpuBus
@@ -124,33 +137,4 @@ public sealed record VcpuStatistics(
     public static VcpuStatistics operator +(VcpuStatistics a, VcpuStatistics b) => new(
         a.Instructions + b.Instructions, a.GuestTime + b.GuestTime, a.VmmTime + b.VmmTime, a.HaltTime + b.HaltTime,
         a.Exits.Concat(b.Exits).GroupBy(exit => exit.Key).ToDictionary(group => group.Key, group => group.Sum(exit => exit.Value)));
-}
-
-/// <summary>A segment register with its hidden part. <paramref name="Attributes"/> is laid out as the VMX access rights (SDM 3C 25.4.1):
-/// type 0-3, S 4, DPL 5-6, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16.</summary>
-public readonly record struct SegmentState(ushort Selector, ulong Base, uint Limit, uint Attributes);
-
-/// <summary>The architectural state of a vCPU, engine-neutral. General registers in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15.</summary>
-public sealed record VcpuState
-{
-    public ulong[] Registers { get; init; } = new ulong[16];
-    public ulong Rip { get; init; }
-    public ulong Rflags { get; init; } = 2;
-    public SegmentState Es { get; init; }
-    public SegmentState Cs { get; init; }
-    public SegmentState Ss { get; init; }
-    public SegmentState Ds { get; init; }
-    public SegmentState Fs { get; init; }
-    public SegmentState Gs { get; init; }
-    public SegmentState Ldtr { get; init; }
-    public SegmentState Tr { get; init; }
-    public ulong GdtBase { get; init; }
-    public ushort GdtLimit { get; init; }
-    public ulong IdtBase { get; init; }
-    public ushort IdtLimit { get; init; }
-    public ulong Cr0 { get; init; }
-    public ulong Cr2 { get; init; }
-    public ulong Cr3 { get; init; }
-    public ulong Cr4 { get; init; }
-    public ulong Efer { get; init; }
 }

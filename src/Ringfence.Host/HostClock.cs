@@ -13,7 +13,8 @@ public sealed class HostClock : IClock, IDisposable
     private readonly TimerQueue _queue = new();
     private readonly Thread _thread;
     private readonly int _descriptor;
-    private readonly long _origin;
+    /// <summary>Replaced whole, so that readers see one or the other.</summary>
+    private Epoch _epoch;
     // What the kernel timer is set to, as a deadline. While the thread is awake it will look at the queue itself, so nothing is
     // earlier; asleep with nothing to wait for, everything is.
     private long _programmed = long.MinValue;
@@ -24,7 +25,7 @@ public sealed class HostClock : IClock, IDisposable
     public HostClock(long start = 0)
     {
         _descriptor = LibC.CreateTimer();
-        _origin = Monotonic() - start;
+        _epoch = new Epoch(Monotonic() - start, null);
         _thread = new Thread(Run) { IsBackground = true, Name = "ringfence-clock" };
         try
         {
@@ -37,11 +38,44 @@ public sealed class HostClock : IClock, IDisposable
         }
     }
 
-    public long Now => Monotonic() - _origin;
+    public long Now
+    {
+        get
+        {
+            Epoch epoch = Volatile.Read(ref _epoch);
+            return epoch.Stopped ?? Monotonic() - epoch.Origin;
+        }
+    }
 
     public DateTime UtcNow => DateTime.UtcNow;
 
     public ITimer CreateTimer(Action expired) => new HostTimer(this, expired);
+
+    /// <summary>Time stands still, and no timer expires, until <see cref="Resume"/>. <see cref="UtcNow"/> goes on. Thread-safe; does nothing twice.</summary>
+    public void Pause()
+    {
+        lock (_lock)
+        {
+            Volatile.Write(ref _epoch, _epoch with { Stopped = Now });
+        }
+    }
+
+    /// <summary>Time goes on from where it stood.</summary>
+    public void Resume()
+    {
+        lock (_lock)
+        {
+            if (_epoch.Stopped is { } stopped)
+            {
+                Volatile.Write(ref _epoch, new Epoch(Monotonic() - stopped, null));
+                // What is due has to be found out anew.
+                if (!_disposed)
+                {
+                    Program(Now);
+                }
+            }
+        }
+    }
 
     /// <summary>Ends the clock's thread and waits for it, so that no timer expires afterwards. From a timer's own expiry it returns
     /// at once and the thread ends by itself. Arming a timer of a disposed clock does nothing.</summary>
@@ -91,7 +125,7 @@ public sealed class HostClock : IClock, IDisposable
     private void Program(long deadline)
     {
         _programmed = deadline;
-        LibC.ArmTimer(_descriptor, (long)Int128.Clamp((Int128)deadline + _origin, 1, long.MaxValue));
+        LibC.ArmTimer(_descriptor, (long)Int128.Clamp((Int128)deadline + _epoch.Origin, 1, long.MaxValue));
     }
 
     private void Run()
@@ -120,7 +154,7 @@ public sealed class HostClock : IClock, IDisposable
                 LibC.Close(_descriptor);
                 return false;
             }
-            QueuedTimer? first = _queue.First;
+            QueuedTimer? first = _epoch.Stopped is null ? _queue.First : null;
             if (first == null)
             {
                 _programmed = long.MaxValue;
@@ -138,6 +172,10 @@ public sealed class HostClock : IClock, IDisposable
             return true;
         }
     }
+
+    /// <param name="Origin">The host's time at which the clock's was 0.</param>
+    /// <param name="Stopped">What the clock stands still at, or null.</param>
+    private sealed record Epoch(long Origin, long? Stopped);
 
     private sealed class HostTimer(HostClock clock, Action expired) : QueuedTimer(expired), ITimer
     {

@@ -38,8 +38,7 @@ internal static class CrashReport
     /// <summary>The instruction at RIP, or that it cannot be read.</summary>
     private static string Disassemble(GuestMemory memory, VcpuState state)
     {
-        bool code64 = (state.Efer & 0x400) != 0 && (state.Cs.Attributes & 0x2000) != 0;
-        ulong linear = code64 ? state.Rip : (uint)(state.Cs.Base + state.Rip);
+        ulong linear = state.LinearRip;
         Span<byte> bytes = stackalloc byte[15];
         int count = 0;
         while (count < bytes.Length && GuestPages.TryTranslate(memory, state, linear + (ulong)count, out ulong physical)
@@ -52,7 +51,7 @@ internal static class CrashReport
         {
             return $"{place}: the instruction cannot be read";
         }
-        int bitness = code64 ? 64 : (state.Cs.Attributes & 0x4000) != 0 ? 32 : 16;
+        int bitness = state.IsCode64 ? 64 : (state.Cs.Attributes & 0x4000) != 0 ? 32 : 16;
         byte[] code = bytes[..count].ToArray();
         Iced.Intel.Decoder decoder = Iced.Intel.Decoder.Create(bitness, new ByteArrayCodeReader(code));
         decoder.IP = state.Rip;
@@ -60,46 +59,5 @@ internal static class CrashReport
         StringOutput output = new();
         new NasmFormatter().Format(instruction, output);
         return $"{place}: {Convert.ToHexStringLower(code.AsSpan(0, Math.Max(instruction.Length, 1)))}  {output.ToStringAndReset()}";
-    }
-}
-
-/// <summary>Reads the guest's page tables from outside, for reports. It changes nothing and checks no rights.</summary>
-internal static class GuestPages
-{
-    public static bool TryTranslate(GuestMemory memory, VcpuState state, ulong linear, out ulong physical)
-    {
-        physical = linear;
-        if ((state.Cr0 >> 31) == 0)
-        {
-            return true;
-        }
-        bool longMode = (state.Efer & 0x400) != 0;
-        bool wide = (state.Cr4 & 0x20) != 0;
-        int level = longMode ? 3 : wide ? 2 : 1;
-        ulong table = state.Cr3 & (wide && !longMode ? 0xFFFF_FFE0UL : 0xFF_FFFF_F000UL);
-        Span<byte> bytes = stackalloc byte[8];
-        for (; ; level--)
-        {
-            int shift = 12 + ((wide ? 9 : 10) * level);
-            ulong index = (linear >> shift) & (wide ? 511u : 1023u);
-            bytes.Clear();
-            if (!memory.TryRead(table + (index * (wide ? 8u : 4u)), wide ? bytes : bytes[..4]))
-            {
-                return false;
-            }
-            ulong entry = BitConverter.ToUInt64(bytes);
-            if ((entry & 1) == 0)
-            {
-                return false;
-            }
-            ulong frame = entry & 0xFF_FFFF_F000;
-            if (level == 0 || (level < 3 && (entry & 0x80) != 0))
-            {
-                ulong size = 1UL << shift;
-                physical = (frame & ~(size - 1)) | (linear & (size - 1));
-                return true;
-            }
-            table = frame;
-        }
     }
 }

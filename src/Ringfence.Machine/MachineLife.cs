@@ -18,13 +18,15 @@ internal sealed class MachineLife : IDisposable
     private readonly GuestMemory _memory;
     private readonly Board _board;
     private readonly IVm _vm;
+    private readonly RunControl _control;
     private readonly TaskCompletionSource<MachineEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <param name="memory">Empty.</param>
     /// <param name="battery">The battery-backed clock of the life before.</param>
-    public MachineLife(MachineSpec spec, IEngine engine, GuestMemory memory, LoadRequest request, RtcState? battery = null)
+    public MachineLife(MachineSpec spec, IEngine engine, GuestMemory memory, RunControl control, LoadRequest request, RtcState? battery = null)
     {
         _memory = memory;
+        _control = control;
         Board? board = null;
         IVm? vm = null;
         try
@@ -34,7 +36,7 @@ internal sealed class MachineLife : IDisposable
             board = new Board(spec, _clock, sink, sink, battery, End);
             vm = engine.CreateVm(new VmOptions(memory, _clock, board, spec.Cpu, spec.Cpus, spec.Trace, spec.MeasureTime));
             sink.Vm = vm;
-            vm.Vcpus[0].Load(ToVcpuState(boot));
+            vm.Vcpus[0].Load(Enter(vm.Vcpus[0].Save(), boot));
             Description = boot.Description;
         }
         catch
@@ -47,6 +49,7 @@ internal sealed class MachineLife : IDisposable
         }
         _board = board;
         _vm = vm;
+        control.Attach(vm, _clock);
     }
 
     /// <summary>One line: what was loaded and how it is entered.</summary>
@@ -64,7 +67,7 @@ internal sealed class MachineLife : IDisposable
     /// <summary>Runs the guest on threads of its own until it ends, resets, or <paramref name="stop"/> is cancelled. Once only.</summary>
     public MachineEnd Run(CancellationToken stop)
     {
-        using CancellationTokenRegistration registration = stop.Register(() => End(new MachineEnd(MachineEndKind.Stopped)));
+        using CancellationTokenRegistration registration = stop.Register(Stop);
         Thread[] threads = [.. _vm.Vcpus.Select(vcpu => new Thread(() => RunVcpu(vcpu)) { Name = $"ringfence-vcpu{vcpu.Index}", IsBackground = true })];
         foreach (Thread thread in threads)
         {
@@ -85,10 +88,14 @@ internal sealed class MachineLife : IDisposable
         _board.Dispose();
     }
 
-    private static VcpuState ToVcpuState(BootState boot)
+    /// <summary>Ends it from outside. Any thread.</summary>
+    public void Stop() => End(new MachineEnd(MachineEndKind.Stopped));
+
+    /// <summary>The processor as firmware left it, at the guest's entry.</summary>
+    private static VcpuState Enter(VcpuState vcpu, BootState boot)
     {
         static SegmentState Segment(BootSegment s) => new(s.Selector, s.Base, s.Limit, s.Attributes);
-        return new VcpuState
+        return vcpu with
         {
             Registers = boot.Registers,
             Rip = boot.Rip,
@@ -106,6 +113,7 @@ internal sealed class MachineLife : IDisposable
             IdtBase = boot.IdtBase,
             IdtLimit = boot.IdtLimit,
             Cr0 = boot.Cr0,
+            Cr2 = 0,
             Cr3 = boot.Cr3,
             Cr4 = boot.Cr4,
             Efer = boot.Efer,
@@ -117,6 +125,8 @@ internal sealed class MachineLife : IDisposable
     {
         if (_end.TrySetResult(end))
         {
+            // First, or one that is asked to come out could go in again.
+            _control.Release();
             foreach (IVcpu vcpu in _vm.Vcpus)
             {
                 vcpu.RequestExit();
@@ -128,15 +138,32 @@ internal sealed class MachineLife : IDisposable
     {
         try
         {
-            while (!_end.Task.IsCompleted)
+            while (_control.Enter(vcpu.Index))
             {
-                VcpuExit exit = vcpu.Run();
+                VcpuExit exit;
+                try
+                {
+                    exit = vcpu.Run();
+                }
+                finally
+                {
+                    _control.Leave(vcpu.Index);
+                }
                 switch (exit.Reason)
                 {
+                    case VcpuExitReason.Debug:
+                        _control.Stop(vcpu.Index, exit);
+                        break;
                     case VcpuExitReason.Halted:
                         End(new MachineEnd(MachineEndKind.Halted));
                         break;
                     case VcpuExitReason.Shutdown:
+                        // A debugger may look before the machine ends; the guest cannot go on.
+                        if (_control.Stop(vcpu.Index, exit))
+                        {
+                            _control.Enter(vcpu.Index);
+                            _control.Leave(vcpu.Index);
+                        }
                         End(new MachineEnd(MachineEndKind.TripleFault, Report: CrashReport.Write(_memory, vcpu.Save(), $"triple fault on CPU {vcpu.Index}: {exit.Detail}")));
                         break;
                     case VcpuExitReason.Failed:

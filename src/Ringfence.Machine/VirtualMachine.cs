@@ -17,6 +17,7 @@ public sealed class VirtualMachine : IDisposable
     private readonly MachineSpec _spec;
     private readonly IEngine _engine;
     private readonly GuestMemory _memory;
+    private readonly RunControl _control;
     private readonly Stopwatch _elapsed = new();
     /// <summary>Held while a life gives way to the next, and by whoever comes from outside to use one.</summary>
     private readonly Lock _gate = new();
@@ -31,10 +32,11 @@ public sealed class VirtualMachine : IDisposable
         _spec = spec;
         _engine = engine;
         _memory = new GuestMemory(spec.Memory);
+        _control = new RunControl(_memory, spec.Cpus, Kill);
         try
         {
             LoadRequest request = Request(spec);
-            _life = new MachineLife(spec, engine, _memory, request);
+            _life = new MachineLife(spec, engine, _memory, _control, request);
             // Files may be large: they are kept only for a reset.
             _request = spec.NoReboot ? null : request;
             Description = _life.Description;
@@ -78,6 +80,9 @@ public sealed class VirtualMachine : IDisposable
         }
     }
 
+    /// <summary>Stops the machine and lets it go on, before or while it runs.</summary>
+    public IRunControl Control => _control;
+
     /// <summary>Loads the guest and makes the machine, ready to run.</summary>
     /// <exception cref="GuestLoadException">The guest cannot be loaded: one line that names the file and the reason.</exception>
     /// <exception cref="MachineSpecException">The board cannot be as it is asked for.</exception>
@@ -93,10 +98,16 @@ public sealed class VirtualMachine : IDisposable
         MachineEnd end = _life!.Run(stop);
         while (end.Kind == MachineEndKind.Reset && _request is not null)
         {
+            if (!_control.BeginChange(stop))
+            {
+                end = new MachineEnd(MachineEndKind.Stopped);
+                break;
+            }
             Restart(_request);
             end = _life.Run(stop);
         }
         _elapsed.Stop();
+        _control.Observer?.Ended();
         return end;
     }
 
@@ -133,7 +144,7 @@ public sealed class VirtualMachine : IDisposable
             _life.Dispose();
             _life = null;
             _memory.Clear();
-            _life = new MachineLife(_spec, _engine, _memory, request, battery);
+            _life = new MachineLife(_spec, _engine, _memory, _control, request, battery);
             if (_spec.Serial is { } endpoint)
             {
                 _life.Serial.RoomAvailable += endpoint.RoomAvailable;
@@ -141,6 +152,14 @@ public sealed class VirtualMachine : IDisposable
         }
         // The new receiver is empty, and the endpoint may wait for room in the old one.
         _spec.Serial?.RoomAvailable();
+    }
+
+    private void Kill()
+    {
+        lock (_gate)
+        {
+            _life?.Stop();
+        }
     }
 
     private int Receive(ReadOnlySpan<byte> data)

@@ -16,7 +16,8 @@ public sealed class ArchitectureTests
         ["Firmware"] = ["Host"],
         ["Engine.Software"] = ["Engine", "Cpu", "Host"],
         ["Machine"] = ["Engine", "Devices", "Firmware", "Host"],
-        ["ringfence"] = ["Machine", "Engine.Software", "Engine", "Devices", "Firmware", "Host"],
+        ["Debugging"] = ["Engine", "Host"],
+        ["ringfence"] = ["Machine", "Debugging", "Engine.Software", "Engine", "Devices", "Firmware", "Host"],
     };
 
     public static TheoryData<string> Rooms => [.. s_mayUse.Keys];

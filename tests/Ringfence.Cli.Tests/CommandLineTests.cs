@@ -24,6 +24,7 @@ public sealed class CommandLineTests
         Assert.Null(options.DebugExitPort);
         Assert.False(options.TestDevice);
         Assert.False(options.NoReboot);
+        Assert.Null(options.Gdb);
     }
 
     [Fact]
@@ -32,7 +33,7 @@ public sealed class CommandLineTests
         RunOptions options = Parse(
             "run", "--kernel", "k", "--initrd", "a", "--initrd", "b,x y,z", "--append", "console=ttyS0 quiet", "--memory", "1G", "--cpus", "2",
             "--cpu", "x86-64-v1,-sse2", "--engine", "interpreter", "--serial", "file:out", "--screen", "text", "--timeout", "60s", "--stats", "--trace", "exits:t",
-            "--debug-exit", "0xf4", "--test-device", "--no-reboot");
+            "--debug-exit", "0xf4", "--test-device", "--no-reboot", "--gdb", "127.0.0.1:1234");
         Assert.Equal("k", options.Kernel);
         Assert.Equal([new InitrdArgument("a", ""), new InitrdArgument("b", "x y,z")], options.Initrds);
         Assert.Equal("console=ttyS0 quiet", options.Append);
@@ -49,6 +50,7 @@ public sealed class CommandLineTests
         Assert.Equal((ushort)0xf4, options.DebugExitPort!.Value);
         Assert.True(options.TestDevice);
         Assert.True(options.NoReboot);
+        Assert.Equal("127.0.0.1:1234", options.Gdb!.ToString());
     }
 
     [Fact]
@@ -101,6 +103,8 @@ public sealed class CommandLineTests
     [InlineData("--timeout: 'soon' is no time", "run", "--timeout", "soon")]
     [InlineData("--trace: 'all'", "run", "--trace", "all")]
     [InlineData("--debug-exit: '0x10000' is no I/O port", "run", "--debug-exit", "0x10000")]
+    [InlineData("--gdb: '1234' is no address and port", "run", "--gdb", "1234")]
+    [InlineData("--gdb: its value is missing", "run", "--gdb")]
     public void WrongUsageIsOneLineAndTwo(string reason, params string[] arguments)
     {
         (int code, string output, string error) = Invoke([.. arguments.Where((argument, index) => index > 0 || argument.Length > 0)]);
@@ -117,7 +121,7 @@ public sealed class CommandLineTests
         (int code, string output, string error) = Invoke("run", "--help");
         Assert.Equal(0, code);
         Assert.Equal("", error);
-        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit"])
+        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
         {
             Assert.Contains(option + " ", output, StringComparison.Ordinal);
         }

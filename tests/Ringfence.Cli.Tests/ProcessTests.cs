@@ -48,6 +48,39 @@ public sealed class ProcessTests : IDisposable
         AssertNotLoaded("no-folder", "--kernel", BootSector([]), "--trace", $"exits:{_folder}/no-folder/out");
 
     [Fact]
+    public void APortThatIsTakenIsThree()
+    {
+        using var taken = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
+        taken.Start();
+        string where = taken.LocalEndpoint.ToString()!;
+        AssertNotLoaded($"--gdb: {where}: the port is in use", "--kernel", BootSector([0xFA, 0xF4]), "--gdb", where);
+    }
+
+    /// <summary>The guest waits for a debugger, and goes on when it has gone.</summary>
+    [Fact]
+    public void ADebuggerIsWaitedFor()
+    {
+        const string Said = "ringfence: waiting for a debugger on 127.0.0.1:";
+        using var guest = new RingfenceProcess("run", "--kernel", BootSector([0xFA, 0xF4]), "--gdb", "127.0.0.1:0");
+        var time = System.Diagnostics.Stopwatch.StartNew();
+        while (!guest.Error.EndsWith('\n') && time.Elapsed < s_limit)
+        {
+            Thread.Sleep(10);
+        }
+        Assert.StartsWith(Said, guest.Error, StringComparison.Ordinal);
+        int port = int.Parse(guest.Error.AsSpan(Said.Length), System.Globalization.CultureInfo.InvariantCulture);
+        using (var debugger = new System.Net.Sockets.TcpClient())
+        {
+            debugger.Connect("127.0.0.1", port);
+            debugger.GetStream().Write("$?#3f"u8);
+            byte[] answer = new byte[17];
+            debugger.GetStream().ReadExactly(answer);
+            Assert.Equal("+$T05thread:1;#d7", System.Text.Encoding.ASCII.GetString(answer));
+        }
+        Assert.Equal(0, guest.WaitForExit(s_limit));
+    }
+
+    [Fact]
     public void HaltingForGoodIsZero()
     {
         (int code, string _, string error) = RingfenceProcess.Run("run", "--kernel", BootSector([0xFA, 0xF4])); // CLI; HLT

@@ -72,4 +72,27 @@ public sealed class QuantitiesTests
     [InlineData("f4")]
     [InlineData("-1")]
     public void NoPorts(string text) => Assert.False(Quantities.TryParsePort(text, out _));
+
+    [Theory]
+    [InlineData("127.0.0.1:1234", "127.0.0.1:1234")]
+    [InlineData("0.0.0.0:0", "0.0.0.0:0")]
+    [InlineData("[::1]:65535", "[::1]:65535")]
+    [InlineData("localhost:1", "127.0.0.1:1")]
+    public void EndPoints(string text, string where)
+    {
+        Assert.True(Quantities.TryParseEndPoint(text, out System.Net.IPEndPoint? parsed));
+        Assert.Equal(where, parsed.ToString());
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("1234")]
+    [InlineData(":1234")]
+    [InlineData("127.0.0.1:")]
+    [InlineData("127.0.0.1:65536")]
+    [InlineData("127.0.0.1:-1")]
+    [InlineData("::1:1234")]
+    [InlineData("[127.0.0.1]:1")]
+    [InlineData("no.such.host.invalid:1")]
+    public void NoEndPoints(string text) => Assert.False(Quantities.TryParseEndPoint(text, out _));
 }

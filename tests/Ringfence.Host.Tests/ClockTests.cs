@@ -46,6 +46,35 @@ public class ClockTests
     }
 
     [Fact]
+    public void AClockThatIsStoppedStandsStillAndSoDoItsTimers()
+    {
+        using var clock = new HostClock();
+        using var expired = new ManualResetEventSlim();
+        long seen = 0;
+        using ITimer timer = clock.CreateTimer(() =>
+        {
+            seen = clock.Now;
+            expired.Set();
+        });
+        timer.Arm(clock.Now + (50 * Millisecond));
+        clock.Pause();
+        clock.Pause();
+        long stopped = clock.Now;
+        // Neither one armed before nor one armed meanwhile, be it for the past.
+        using ITimer other = clock.CreateTimer(expired.Set);
+        other.Arm(stopped - 1);
+        Assert.False(expired.Wait(150));
+        other.Disarm();
+        Assert.Equal(stopped, clock.Now);
+        clock.Resume();
+        Assert.InRange(clock.Now - stopped, 0, 5000 * Millisecond);
+        Assert.True(expired.Wait(5000));
+        Assert.True(seen >= stopped);
+        clock.Resume();
+        Assert.True(clock.Now >= seen);
+    }
+
+    [Fact]
     public void ADisarmedTimerStaysQuietAndARearmedOneExpiresOnce()
     {
         using var clock = new HostClock();

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.Stops;
 using Ringfence.Cpu.X87;
 using Ringfence.Host;
 
@@ -27,7 +28,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
         _decoders = [Decoder.Create(16, _reader), Decoder.Create(32, _reader), Decoder.Create(64, _reader)];
         _binder = new Binder(state, processor.Model);
         _guards = new GuardBinder(state);
-        _step = (Op*)NativeMemory.Alloc(GuardBinder.OpsPerInstruction + 1, (nuint)sizeof(Op));
+        _step = (Op*)NativeMemory.Alloc(GuardBinder.OpsPerInstruction + 2, (nuint)sizeof(Op));
     }
 
     public BuiltBlock Build(Op* ops, ulong linear, ulong physical) => Build(ops, linear, physical, BlockCache.MaximumInstructions, false);
@@ -68,6 +69,8 @@ internal sealed unsafe class BlockBuilder : IDisposable
             *op++ = new Op { Handler = &BlockGuard.CodeLimit };
         }
         Op* guarded = op;
+        StopPoints? stops = _processor.Stops;
+        bool oneByOne = step && ((_s->SystemFlags & Flags.Trap) != 0 || (_s->Dr[7] & 0xFF) != 0 || stops is { Single: true } or { WatchesData: true });
         while (count < limit && !ended)
         {
             decoder.Decode(out Instruction instruction);
@@ -93,6 +96,10 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 op++;
                 limit = 1;
             }
+            if (stops is not null && stops.Guards(linear + (ulong)bytes))
+            {
+                *op++ = new Op { Handler = &StopGuard.Check, IpOffset = (ushort)bytes, Ordinal = (byte)count };
+            }
             *op = default;
             op->IpOffset = (ushort)bytes;
             op->Length = (byte)length;
@@ -105,7 +112,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
             }
             bytes += length;
             count++;
-            op = _guards.Guard(in instruction, op, _binder.Refused, step);
+            op = _guards.Guard(in instruction, op, _binder.Refused, oneByOne);
             if (((linear + (ulong)bytes) & 0xFFF) < (ulong)length && !ended)
             {
                 break;

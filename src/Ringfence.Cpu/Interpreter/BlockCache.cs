@@ -13,8 +13,8 @@ namespace Ringfence.Cpu.Interpreter;
 internal sealed unsafe class BlockCache : IDisposable
 {
     public const int MaximumInstructions = 32;
-    /// <summary>Each instruction with its guards, the guards of the block, its end.</summary>
-    private const int MaximumOps = (MaximumInstructions * GuardBinder.OpsPerInstruction) + 4;
+    /// <summary>Each instruction with its guards and a place to stop, the guards of the block, its end.</summary>
+    private const int MaximumOps = (MaximumInstructions * (GuardBinder.OpsPerInstruction + 1)) + 4;
     private const int ArenaOps = 1 << 20;
     private const int Granule = 64;
     private const ulong HostPageMask = ~0xFFFUL;

@@ -17,11 +17,10 @@ internal sealed unsafe class GuardBinder(CpuState* state)
 
     /// <param name="op">The instruction's op, bound, with room for <see cref="OpsPerInstruction"/> in all. It moves up to make room.</param>
     /// <param name="refused">The op raises an exception that comes before those of its operands.</param>
-    /// <param name="step">The instruction runs alone.</param>
+    /// <param name="oneByOne">A repeated instruction is to stop after each element.</param>
     /// <returns>The op after the last.</returns>
-    public Op* Guard(in Instruction instruction, Op* op, bool refused, bool step)
+    public Op* Guard(in Instruction instruction, Op* op, bool refused, bool oneByOne)
     {
-        bool oneByOne = step && ((_s->SystemFlags & Flags.Trap) != 0 || (_s->Dr[7] & 0xFF) != 0);
         if (IsString(in instruction, out bool source, out bool destination))
         {
             return GuardString(in instruction, op, source, destination, oneByOne);

@@ -52,7 +52,7 @@ internal sealed unsafe class LockedAccess(Processor processor, GuestMemory memor
         }
         if (processor.Debugging.HasData)
         {
-            processor.Debugging.Accessed(linear, size, AccessKind.Write);
+            processor.Debugging.Accessed(linear, size, AccessKind.Read, AccessKind.Write);
         }
         _alone = first != size || !IsAtomic(linear, size);
         if (!_alone)

@@ -23,8 +23,6 @@ internal sealed unsafe class Mmu : IDisposable
     private ulong _devicePage = 1;
     private ulong _devicePhysical;
     private TlbEntry* _deviceTlb;
-    /// <summary>What data is translated by; as <see cref="CpuState.Tlb"/> unless alignment is checked.</summary>
-    private TlbEntry* _data;
     private bool _checksAlignment;
 
     public Mmu(Processor processor, CpuState* state, GuestMemory memory)
@@ -43,10 +41,10 @@ internal sealed unsafe class Mmu : IDisposable
     public void SelectTlb()
     {
         _checksAlignment = _s->Cpl == 3 && (_s->SystemFlags & Flags.AlignmentCheck) != 0 && (_s->Cr0 & ControlBits.AlignmentMask) != 0;
-        _data = Current.Table;
-        _s->Tlb = _checksAlignment ? _aligned.Table : _data;
+        _s->Tlb = _checksAlignment ? _aligned.Table : Current.Table;
     }
 
+    /// <summary>What data is translated by now: STAC and CLAC change it without a call.</summary>
     private Tlb Current => _s->Cpl == 3 ? _cache.Current.User : SmapInForce ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
 
     /// <summary>Supervisor accesses to user pages fault now.</summary>
@@ -61,12 +59,14 @@ internal sealed unsafe class Mmu : IDisposable
     /// then data moves as <paramref name="transfer"/> says, to or from <paramref name="data"/>.</summary>
     public bool Access(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
-        TlbEntry* entry = _data + ((linear >> 12) & (Tlb.Entries - 1));
+        Tlb tlb = Current;
+        TlbEntry* entry = tlb.Table + ((linear >> 12) & (Tlb.Entries - 1));
         if (_checksAlignment && IsMisaligned(linear, size))
         {
             return RefuseMisaligned(linear, size, rights);
         }
-        if (((rights == AccessKind.Write ? entry->Write : entry->Read) ^ linear) <= GuestMemory.PageSize - (ulong)size)
+        if (((rights == AccessKind.Write ? entry->Write : entry->Read) ^ linear) <= GuestMemory.PageSize - (ulong)size
+            || ((linear & OffsetMask) + (ulong)size <= GuestMemory.PageSize && tlb.TryRecall(linear, rights == AccessKind.Write)))
         {
             byte* host = (byte*)(linear + entry->Addend);
             Copy(transfer == AccessKind.Write ? host : data, transfer == AccessKind.Write ? data : host, size);
@@ -76,11 +76,11 @@ internal sealed unsafe class Mmu : IDisposable
         {
             return AccessSlowly(linear, size, rights, transfer, data);
         }
-        if (!_processor.Debugging.MayAccess(linear, size, rights) || !AccessSlowly(linear, size, rights, transfer, data))
+        if (!_processor.Debugging.MayAccess(linear, size, transfer, rights) || !AccessSlowly(linear, size, rights, transfer, data))
         {
             return false;
         }
-        _processor.Debugging.Accessed(linear, size, transfer);
+        _processor.Debugging.Accessed(linear, size, transfer, transfer);
         return true;
     }
 
@@ -92,7 +92,7 @@ internal sealed unsafe class Mmu : IDisposable
         }
         if (first == size)
         {
-            if ((linear & ~OffsetMask) == _devicePage && _data == _deviceTlb)
+            if ((linear & ~OffsetMask) == _devicePage && Current.Table == _deviceTlb)
             {
                 Transfer(_devicePhysical | (linear & OffsetMask), size, transfer, data);
                 return true;
@@ -139,7 +139,7 @@ internal sealed unsafe class Mmu : IDisposable
     /// alone, is recorded.</summary>
     public bool AdmitsInPlace(ulong linear, int size) => _checksAlignment && IsMisaligned(linear, size)
         ? RefuseMisaligned(linear, size, AccessKind.Write)
-        : !_processor.Debugging.HasData || _processor.Debugging.MayAccess(linear, size, AccessKind.Write);
+        : !_processor.Debugging.HasData || _processor.Debugging.MayAccess(linear, size, AccessKind.Read, AccessKind.Write);
 
     /// <summary>Translates the address of an instruction for the present privilege, fills the TLB, or records the fault.</summary>
     public bool TranslateFetch(ulong linear, out ulong physical) => Translate(linear, AccessKind.Execute, linear, out physical);
@@ -355,6 +355,7 @@ internal sealed unsafe class Mmu : IDisposable
                 Exits.Record(_s, Vectors.GeneralProtection);
                 return false;
             }
+            _processor.Stops?.Note(address, part, kind == AccessKind.Read, kind == AccessKind.Write);
             if (!_walker.Walk(address, kind, false, smap, true, out Translation page))
             {
                 return RecordPageFault(address);

@@ -5,12 +5,14 @@ namespace Ringfence.Cpu.Memory;
 /// <summary>
 /// The direct-mapped table of <see cref="TlbEntry"/> for one privilege. What was filled is kept in two lists, so that a flush costs as much as
 /// the fills since the last one: a change of address space leaves global entries alone. A third list has the entries whose rights
-/// come from a protection key other than 0.
+/// come from a protection key other than 0. What a fill displaces is kept among a few victims, so that two pages with the same index that
+/// are used in turn cost no page walks.
 /// </summary>
 internal sealed unsafe class Tlb : IDisposable
 {
     public const int Entries = GuestAccess.TlbEntries;
     private const int ListLength = 2 * Entries;
+    private const int Victims = 16;
 
     /// <summary>An address's bits that tell pages apart, without those that masking gives to software.</summary>
     private const ulong PageBits = 0x7FFF_FFFF_F000;
@@ -19,9 +21,11 @@ internal sealed unsafe class Tlb : IDisposable
     private readonly ushort[] _global = new ushort[ListLength];
     private readonly ushort[] _keyed = new ushort[ListLength];
     private readonly ulong[] _isGlobal = new ulong[Entries / 64];
+    private readonly Victim[] _victims = new Victim[Victims];
     private int _locals;
     private int _globals;
     private int _keys;
+    private bool _hasVictims;
 
     public Tlb()
     {
@@ -48,6 +52,7 @@ internal sealed unsafe class Tlb : IDisposable
         {
             FlushAll();
         }
+        KeepVictim(index, linear);
         if (global)
         {
             _global[_globals++] = (ushort)index;
@@ -66,8 +71,24 @@ internal sealed unsafe class Tlb : IDisposable
         return Table + index;
     }
 
+    /// <summary>Brings a page back that was displaced, if it is still known with that right. False: the page tables are to be asked.</summary>
+    public bool TryRecall(ulong linear, bool write)
+    {
+        ulong page = linear & ~(GuestAccess.PageBytes - 1UL);
+        ref Victim victim = ref _victims[VictimOf(page)];
+        if ((write ? victim.Entry.Write : victim.Entry.Read) != page || !victim.IsKnown)
+        {
+            return false;
+        }
+        Victim found = victim;
+        victim = default;
+        *Claim(page, found.Global, found.Keyed) = found.Entry;
+        return true;
+    }
+
     public void FlushLocal()
     {
+        ForgetVictims();
         for (int i = 0; i < _locals; i++)
         {
             Clear(_local[i]);
@@ -89,6 +110,7 @@ internal sealed unsafe class Tlb : IDisposable
     /// <summary>Forgets what a change of the rights of protection keys 1 to 15 may concern.</summary>
     public void FlushKeyed()
     {
+        ForgetVictims();
         for (int i = 0; i < _keys; i++)
         {
             Clear(_keyed[i]);
@@ -96,10 +118,15 @@ internal sealed unsafe class Tlb : IDisposable
         _keys = 0;
     }
 
-    public void FlushPage(ulong linear) => Clear(IndexOf(linear));
+    public void FlushPage(ulong linear)
+    {
+        ForgetVictims();
+        Clear(IndexOf(linear));
+    }
 
     public void FlushGlobalPage(ulong linear)
     {
+        ForgetVictims();
         int index = IndexOf(linear);
         if ((_isGlobal[index >> 6] & (1UL << (index & 63))) != 0)
         {
@@ -110,6 +137,7 @@ internal sealed unsafe class Tlb : IDisposable
     /// <summary>Forgets every translation inside an aligned range of linear addresses.</summary>
     public void FlushRange(ulong linear, ulong mask)
     {
+        ForgetVictims();
         mask &= PageBits;
         for (int i = 0; i < Used; i++)
         {
@@ -125,6 +153,7 @@ internal sealed unsafe class Tlb : IDisposable
     /// <summary>Takes the right to write straight to a host page from the entry of a linear address, or from every entry that has it.</summary>
     public void ProtectPage(byte* hostPage, ulong? linear)
     {
+        ForgetVictims();
         if (linear is { } known)
         {
             Protect(IndexOf(known), hostPage);
@@ -142,6 +171,33 @@ internal sealed unsafe class Tlb : IDisposable
     private int UsedIndex(int i) => _locals + _globals >= Entries ? i : i < _locals ? _local[i] : _global[i - _locals];
 
     private static int IndexOf(ulong linear) => (int)(linear >> 12) & (Entries - 1);
+
+    private static int VictimOf(ulong page) => (int)((page >> 12) ^ (page >> 24)) & (Victims - 1);
+
+    /// <summary>Keeps the entry that is about to be displaced, unless it is empty or its page is the one that comes.</summary>
+    private void KeepVictim(int index, ulong linear)
+    {
+        TlbEntry* entry = Table + index;
+        ulong page = entry->Read != NoTag(index) ? entry->Read : entry->Write;
+        if (page != NoTag(index) && page != linear)
+        {
+            // Without a list of keyed entries there are none; with one, this may be of it.
+            _victims[VictimOf(page)] = new Victim
+            {
+                Entry = *entry, IsKnown = true, Global = (_isGlobal[index >> 6] & (1UL << (index & 63))) != 0, Keyed = _keys != 0,
+            };
+            _hasVictims = true;
+        }
+    }
+
+    private void ForgetVictims()
+    {
+        if (_hasVictims)
+        {
+            Array.Clear(_victims);
+            _hasVictims = false;
+        }
+    }
 
     private void Protect(int index, byte* hostPage)
     {
@@ -169,5 +225,14 @@ internal sealed unsafe class Tlb : IDisposable
     {
         NativeMemory.AlignedFree(Table);
         Table = null;
+    }
+
+    /// <summary>An entry that another page displaced.</summary>
+    private struct Victim
+    {
+        public TlbEntry Entry;
+        public bool IsKnown;
+        public bool Global;
+        public bool Keyed;
     }
 }

@@ -172,6 +172,8 @@ public enum ExitEvent : uint
     Redecode,
     /// <summary>A triple fault.</summary>
     Shutdown,
+    /// <summary>The instruction at RIP is one to stop before.</summary>
+    Stop,
 }
 
 /// <summary>Bits of <see cref="CpuState.Mode"/>: all that decoding depends on.</summary>

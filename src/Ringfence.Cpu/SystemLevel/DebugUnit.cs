@@ -33,7 +33,8 @@ internal sealed unsafe class DebugUnit(Processor processor)
 
     public bool HasCode => _code != 0;
 
-    public bool HasData => _data != 0;
+    /// <summary>Some data is watched, by the guest or by a debugger outside it.</summary>
+    public bool HasData { get; private set; }
 
     public bool HasPorts => _ports != 0;
 
@@ -50,7 +51,7 @@ internal sealed unsafe class DebugUnit(Processor processor)
     /// <summary>To be called when DR0 to DR3, DR7 or CR4.DE have changed.</summary>
     public void Update()
     {
-        uint before = _data;
+        bool before = HasData;
         _code = _data = _ports = 0;
         for (int i = 0; i < 4; i++)
         {
@@ -67,7 +68,8 @@ internal sealed unsafe class DebugUnit(Processor processor)
                 default: _data |= bit; break;
             }
         }
-        if ((before | _data) != 0)
+        HasData = _data != 0 || processor.Stops is { WatchesData: true };
+        if (before || HasData)
         {
             processor.Mmu.FlushAll();
         }
@@ -105,10 +107,12 @@ internal sealed unsafe class DebugUnit(Processor processor)
         return true;
     }
 
-    /// <summary>Before an access of a kind: false if the instruction must be run alone first, as is recorded.</summary>
-    public bool MayAccess(ulong linear, int size, AccessKind kind)
+    /// <summary>Before an access: false if the instruction must be run alone first, as is recorded. What is read to be written back is
+    /// <paramref name="kind"/> read, <paramref name="rights"/> write.</summary>
+    public bool MayAccess(ulong linear, int size, AccessKind kind, AccessKind rights)
     {
-        if (Alone || Hits(linear, size, kind == AccessKind.Write) == 0)
+        if (Alone || (Hits(linear, size, rights == AccessKind.Write) == 0
+            && processor.Stops?.Watches(linear, size, kind == AccessKind.Read, rights == AccessKind.Write) != true))
         {
             return true;
         }
@@ -116,8 +120,12 @@ internal sealed unsafe class DebugUnit(Processor processor)
         return false;
     }
 
-    /// <summary>After an access.</summary>
-    public void Accessed(ulong linear, int size, AccessKind kind) => Pending |= Hits(linear, size, kind == AccessKind.Write);
+    /// <summary>After an access; of one in place the parameters are as in <see cref="MayAccess"/>.</summary>
+    public void Accessed(ulong linear, int size, AccessKind kind, AccessKind rights)
+    {
+        Pending |= Hits(linear, size, rights == AccessKind.Write);
+        processor.Stops?.Note(linear, size, kind == AccessKind.Read, rights == AccessKind.Write);
+    }
 
     /// <summary>After an access to a port. The attention ends the block after the instruction.</summary>
     public void PortAccessed(ushort port, int size)
@@ -147,6 +155,7 @@ internal sealed unsafe class DebugUnit(Processor processor)
                 read |= Kind(i) != OnWrite;
             }
         }
+        processor.Stops?.WatchedOn(page, ref read, ref write);
         return (read, write);
     }
 

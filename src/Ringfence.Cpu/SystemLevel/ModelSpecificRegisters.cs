@@ -6,7 +6,7 @@ using Ringfence.Cpu.State;
 namespace Ringfence.Cpu.SystemLevel;
 
 /// <summary>Model-specific registers (SDM 4; APM 2 appendix A). False: #GP(0) is recorded, nothing changed.</summary>
-internal sealed unsafe class ModelSpecificRegisters(Processor processor)
+internal sealed unsafe partial class ModelSpecificRegisters(Processor processor)
 {
     private const ulong EferImplemented = ControlBits.SyscallEnable | ControlBits.LongModeEnable | ControlBits.NxEnable;
 

@@ -485,4 +485,47 @@ public sealed unsafe class PagingTests
         guest.State->Cr0 |= 0x8000_0000;
         return guest;
     }
+
+    /// <summary>Two pages that displace each other in the TLB are both forgotten when they should be (SDM 3A 4.10.4).</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void DisplacedPagesAreForgottenToo(bool byAddress)
+    {
+        const ulong Distance = 4096UL << 12;
+        using var guest = new Guest(GuestMode.Long);
+        // The first 2 MiB again, where every page has the same place in a table of 4,096.
+        guest.Write(Guest.Tables + 0x2000 + (Distance >> 21) * 8, Guest.PageTable | 7);
+        guest.Write(Guest.Data, 1UL);
+        guest.Write(Guest.Data + 0x1000, 2UL);
+        guest.State->Gpr[6] = Guest.Data;
+        guest.State->Gpr[7] = Guest.Data + Distance;
+        Outcome outcome = guest.Run(a =>
+        {
+            a.mov(rax, __qword_ptr[rsi]);
+            a.mov(rbx, __qword_ptr[rdi]);
+            a.mov(rax, __qword_ptr[rsi]);
+            a.mov(__qword_ptr[rdi + 8], rbx);
+            a.mov(rdx, __qword_ptr[rsi + 8]);
+            // Both go to the next page now.
+            a.mov(rcx, Guest.PageTable + (Guest.Data >> 12) * 8);
+            a.add(__dword_ptr[rcx], 0x1000);
+            if (byAddress)
+            {
+                a.invlpg(__byte_ptr[rsi]);
+                a.invlpg(__byte_ptr[rdi]);
+            }
+            else
+            {
+                a.mov(r8, cr3);
+                a.mov(cr3, r8);
+            }
+            a.mov(r9, __qword_ptr[rsi]);
+            a.mov(r10, __qword_ptr[rdi]);
+            a.hlt();
+        });
+        Assert.Equal(-1, outcome.Vector);
+        Assert.Equal((1UL, 1UL, 1UL), (guest.State->Gpr[0], guest.State->Gpr[3], guest.State->Gpr[2]));
+        Assert.Equal((2UL, 2UL), (guest.State->Gpr[9], guest.State->Gpr[10]));
+    }
 }

@@ -102,6 +102,22 @@ public sealed unsafe class UserPageTests
         Assert.Equal((AlignmentCheck, 0UL), (guest.State->Gpr[3] & AlignmentCheck, guest.State->Gpr[1] & AlignmentCheck));
     }
 
+    /// <summary>SDM 2 CLAC: what POPF allowed, CLAC forbids, to pages that are in the TLB already too.</summary>
+    [Fact]
+    public void ClacEndsWhatPopfBegan()
+    {
+        using Guest guest = Start(Smap);
+        Outcome outcome = guest.Run(a =>
+        {
+            a.push((int)(AlignmentCheck | 2));
+            a.popfq();
+            a.mov(al, __byte_ptr[Address]);
+            a.clac();
+            a.mov(al, __byte_ptr[Address]);
+        });
+        Assert.Equal((14, 1u), (outcome.Vector, outcome.Error));
+    }
+
     /// <summary>SDM 2 STAC, CLAC: #UD for users, and where there is no SMAP.</summary>
     [Theory]
     [InlineData(true, true)]

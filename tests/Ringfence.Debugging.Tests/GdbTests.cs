@@ -1,0 +1,108 @@
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Globalization;
+using Iced.Intel;
+using Ringfence.Machine;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Ringfence.Debugging.Tests;
+
+/// <summary>Debian's gdb, as people use it, in batch mode.</summary>
+public sealed class GdbTests
+{
+    private const uint Variable = GuestCode.Data + 0x40;
+
+    [Fact]
+    public void GdbDebugsAGuest()
+    {
+        using GuestCode code = new(a =>
+        {
+            Label again = a.CreateLabel();
+            a.mov(rax, cr4);
+            a.or(eax, 0x600);
+            a.mov(cr4, rax);
+            a.mov(esp, GuestCode.StackTop);
+            a.mov(ebx, Variable);
+            a.mov(rax, 0x4008_0000_0000_0000);
+            a.movq(xmm0, rax);
+            a.Place("loop", ref again);
+            a.inc(__dword_ptr[rbx]);
+            a.Place("after");
+            a.nop();
+            a.jmp(again);
+        });
+        using DebuggedMachine machine = new(code.Image.Spec() with { Cpus = 2 });
+        string output = Gdb(
+            "set pagination off",
+            "set architecture i386:x86-64",
+            $"target remote {machine.Server.EndPoint}",
+            $"hbreak *{code["loop"]}",
+            "continue",
+            "info threads",
+            "printf \"at %lx\\n\", $rip",
+            "p $xmm0.v2_double[0]",
+            "p $ymm0.v4_double[0]",
+            "p $cr0",
+            "x/i $rip",
+            "delete",
+            $"watch *(int *) {Variable}",
+            "continue",
+            "printf \"then %lx, variable %d\\n\", $rip, *(int *) " + Variable,
+            "delete",
+            $"awatch *(int *) {Variable}",
+            "continue",
+            "delete",
+            $"break *{code["after"]}",
+            "continue",
+            "stepi",
+            "printf \"stepped to %lx\\n\", $rip",
+            "set var $rcx = 77",
+            "p $rcx",
+            "monitor cpus",
+            "delete",
+            "kill");
+        Assert.Contains($"at {code["loop"]:x}", output, StringComparison.Ordinal);
+        Assert.Contains("CPU 0 [running]", output, StringComparison.Ordinal);
+        Assert.Contains("CPU 1 [waiting for SIPI]", output, StringComparison.Ordinal);
+        Assert.Contains("$1 = 3", output, StringComparison.Ordinal);
+        Assert.Contains("$3 = [ PE ET PG ]", output, StringComparison.Ordinal);
+        Assert.Contains("incl   (%rbx)", output, StringComparison.Ordinal);
+        Assert.Contains("Hardware watchpoint 2", output, StringComparison.Ordinal);
+        Assert.Contains($"then {code["after"]:x}, variable 1", output, StringComparison.Ordinal);
+        Assert.Contains("Hardware access (read/write) watchpoint 3", output, StringComparison.Ordinal);
+        Assert.Contains($"stepped to {code["after"] + 1:x}", output, StringComparison.Ordinal);
+        Assert.Contains("$2 = 3", output, StringComparison.Ordinal);
+        Assert.Contains("$4 = 77", output, StringComparison.Ordinal);
+        Assert.Contains("CPU 1: WaitingForSipi", output, StringComparison.Ordinal);
+        Assert.Equal(MachineEndKind.Stopped, machine.WaitForEnd().Kind);
+    }
+
+    private static string Gdb(params string[] commands)
+    {
+        ProcessStartInfo start = new("gdb", ["-q", "-nx", "-batch", .. commands.SelectMany(c => new[] { "-ex", c })])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        Process process;
+        try
+        {
+            process = Process.Start(start)!;
+        }
+        catch (Win32Exception)
+        {
+            Assert.Skip("gdb is not installed");
+            return "";
+        }
+        using (process)
+        {
+            process.StandardInput.Close();
+            Task<string> error = process.StandardError.ReadToEndAsync();
+            string output = process.StandardOutput.ReadToEnd() + error.GetAwaiter().GetResult();
+            Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)), output);
+            TestContext.Current.TestOutputHelper?.WriteLine(string.Create(CultureInfo.InvariantCulture, $"gdb ended with {process.ExitCode}:\n{output}"));
+            return output;
+        }
+    }
+}
