@@ -20,6 +20,8 @@ public sealed unsafe partial class Processor : IDisposable
     private readonly IProcessorBus _bus;
     private readonly IClock _clock;
     private GCHandle _self;
+    /// <summary>See <see cref="LimitTurns"/>.</summary>
+    private int _turnsLeft;
 
     /// <param name="apicId">0 to 254; 0 is the bootstrap processor.</param>
     /// <param name="shared">What the processors of a machine have in common; null for one that is alone.</param>
@@ -201,6 +203,14 @@ public sealed unsafe partial class Processor : IDisposable
         return result;
     }
 
+    /// <summary>Makes each block come back to the outer loop, and <see cref="Run"/> return after so many that it ends the same way each
+    /// time, whatever the guest does. For tests; what sets <see cref="CpuState.Attention"/> to 0 lifts the limit.</summary>
+    internal void LimitTurns(int turns)
+    {
+        _turnsLeft = turns;
+        RaiseQuietly(Attentions.Counted);
+    }
+
     private RunResult RunGuest()
     {
         CpuState* s = State;
@@ -231,11 +241,16 @@ public sealed unsafe partial class Processor : IDisposable
                     s->InterruptShadow = shadow;
                     return RunResult.ExitRequested;
                 }
+                if ((s->Attention & Attentions.Counted) != 0 && --_turnsLeft < 0)
+                {
+                    s->InterruptShadow = shadow;
+                    return RunResult.ExitRequested;
+                }
                 if (shadow != InterruptShadow.None)
                 {
                     step = true;
                 }
-                else if (!single && TakeInterrupt() && s->Event == ExitEvent.None)
+                else if (!single && s->Event == ExitEvent.None && TakeInterrupt() && s->Event == ExitEvent.None)
                 {
                     // What runs next is the handler.
                     continue;
@@ -292,7 +307,7 @@ public sealed unsafe partial class Processor : IDisposable
                     return RunResult.Shutdown;
                 }
             }
-            if ((Delivery.TrapPending || Debugging.Pending != 0) && s->InterruptShadow != InterruptShadow.MovSs)
+            if ((Delivery.TrapPending || Debugging.Pending != 0) && s->InterruptShadow != InterruptShadow.MovSs && s->Event == ExitEvent.None)
             {
                 Delivery.DeliverDebugTrap();
                 if (s->Event == ExitEvent.Shutdown)
@@ -599,4 +614,6 @@ internal static class Attentions
     public const int AnyNmi = Nmi | SecondNmi;
     /// <summary>A step or a watched access is to be reported: <see cref="Stops.StopPoints"/>.</summary>
     public const int Stop = 64;
+    /// <summary>Blocks are counted: see <see cref="Processor.LimitTurns"/>.</summary>
+    public const int Counted = 128;
 }

@@ -17,6 +17,9 @@ internal sealed unsafe class EventDelivery(Processor processor)
         Software,
     }
 
+    /// <summary>So many faults, each met while the one before was delivered, are seen to at once.</summary>
+    private const int MaximumInTurn = 8;
+
     /// <summary>An NMI is being handled: further ones wait for IRET.</summary>
     public bool NmiBlocked { get; set; }
 
@@ -25,14 +28,22 @@ internal sealed unsafe class EventDelivery(Processor processor)
 
     public string? ShutdownReport { get; private set; }
 
-    /// <summary>Delivers the fault recorded in the state, and what goes wrong on the way. At worst the state's event is shutdown.</summary>
+    /// <summary>Delivers the fault recorded in the state, and what goes wrong on the way. At worst the state's event is shutdown, or a fault
+    /// that is still to be delivered.</summary>
     public void DeliverFault()
     {
         Vectors vector = (Vectors)_s->FaultVector;
         uint error = _s->FaultError;
         _shutdownPath.Clear();
-        while (true)
+        for (int inTurn = 0; ; inTurn++)
         {
+            if (inTurn == MaximumInTurn)
+            {
+                // It may go on forever: #AC at level 3 on a stack that is not aligned. The outer loop looks whether someone waits.
+                processor.Mmu.MetNonCanonical = false;
+                (_s->Event, _s->FaultVector, _s->FaultError) = (ExitEvent.Fault, (uint)vector, error);
+                return;
+            }
             processor.Tasks.TakeSwitched();
             _shutdownPath.Add(string.Create(CultureInfo.InvariantCulture, $"{Mnemonic(vector)}({error:x}) at {_s->Cs.Selector:x}:{_s->Rip:x}")
                 + (vector == Vectors.PageFault ? string.Create(CultureInfo.InvariantCulture, $" cr2={_s->FaultAddress:x}") : ""));

@@ -61,9 +61,10 @@ internal sealed unsafe class Guest : IDisposable
     /// <summary>The first of the GDT's entries that tests fill.</summary>
     public const ushort Free = 0x68;
 
-    public Guest(GuestMode mode, CpuModel? model = null)
+    public Guest(GuestMode mode, CpuModel? model = null, ulong memorySize = MemorySize)
     {
         Mode = mode;
+        Memory = new GuestMemory(memorySize);
         Processor = new Processor(Memory, Bus, Clock, model ?? CpuModel.Max, 0, static () => { });
         WriteTables();
         Enter(mode);
@@ -72,7 +73,7 @@ internal sealed unsafe class Guest : IDisposable
 
     public GuestMode Mode { get; }
 
-    public GuestMemory Memory { get; } = new(MemorySize);
+    public GuestMemory Memory { get; }
 
     public ManualClock Clock { get; } = new();
 
