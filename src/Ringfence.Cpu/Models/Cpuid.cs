@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using static Ringfence.Cpu.Models.CpuidRegister;
 
 namespace Ringfence.Cpu.Models;
@@ -16,6 +17,10 @@ internal static class Cpuid
 
     /// <summary>The highest extended leaf: AMD's go on to the caches.</summary>
     private static uint HighestExtended(CpuModel model) => model.IsIntel ? 0x8000_0008 : 0x8000_001D;
+
+    /// <summary>The features of each register of each leaf, so that an answer looks at no others.</summary>
+    private static readonly FrozenDictionary<(uint Leaf, uint Subleaf, CpuidRegister Register), CpuFeatureInfo[]> s_places =
+        CpuFeatures.All.GroupBy(f => (f.Leaf, f.Subleaf, f.Register)).ToFrozenDictionary(g => g.Key, g => g.ToArray());
 
     public static (uint Eax, uint Ebx, uint Ecx, uint Edx) Query(CpuModel model, uint leaf, uint subleaf, in CpuidContext context)
     {
@@ -91,11 +96,11 @@ internal static class Cpuid
     private static uint Bits(CpuModel model, uint leaf, uint subleaf, CpuidRegister register)
     {
         uint bits = 0;
-        foreach (CpuFeatureInfo info in CpuFeatures.All)
+        if (s_places.TryGetValue((leaf, subleaf, register), out CpuFeatureInfo[]? features))
         {
-            if (info.Leaf == leaf && info.Subleaf == subleaf && info.Register == register && model.Has(info.Feature))
+            foreach (CpuFeatureInfo info in features)
             {
-                bits |= 1u << info.Bit;
+                bits |= model.Has(info.Feature) ? 1u << info.Bit : 0;
             }
         }
         return bits;
