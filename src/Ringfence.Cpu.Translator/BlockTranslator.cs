@@ -11,7 +11,7 @@ namespace Ringfence.Cpu.Translator;
 /// Translates blocks of one processor that run often, with what they lead to in their page (<see cref="Region"/>), to host code. Translations are
 /// found through the first op of their block; when memory for them is used up, all are forgotten, and all blocks with them.
 /// </summary>
-internal sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
+public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
 {
     /// <summary>Bytes of code memory that a region may need at most.</summary>
     private const int Reserve = 256 << 10;
@@ -32,7 +32,7 @@ internal sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationSto
     private readonly Site** _filled;
     private List<(nint Ops, int Count)> _copies = [];
 
-    public BlockTranslator(Processor processor, TranslatorOptions options)
+    internal BlockTranslator(Processor processor, TranslatorOptions options)
     {
         _processor = processor;
         _s = processor.State;
@@ -62,6 +62,25 @@ internal sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationSto
     public int Threshold { get; }
 
     public TranslatorStatistics Statistics { get; } = new();
+
+    /// <summary>The statistics by name, for reports.</summary>
+    public IReadOnlyDictionary<string, long> Describe() => new Dictionary<string, long>
+    {
+        ["microseconds"] = Statistics.Nanoseconds / 1000,
+        ["regions"] = Statistics.Regions,
+        ["blocks"] = Statistics.Blocks,
+        ["instructions"] = Statistics.Instructions,
+        ["left to the interpreter"] = Statistics.Instructions - Statistics.NativeInstructions,
+        ["code bytes"] = Statistics.CodeBytes,
+        ["memory operands"] = _sites,
+        ["entries"] = _s->Translated.Entries,
+        ["site misses"] = _s->Translated.SiteMisses,
+        ["links made"] = _s->Translated.Links,
+        ["jump table misses"] = _s->Translated.JumpMisses,
+        ["flushes of sites"] = Statistics.SiteFlushes,
+        ["blocks dropped"] = Statistics.Dropped,
+        ["evictions"] = Statistics.Evictions,
+    };
 
     public bool Accepts(uint mode) => (mode & CodeMode.Breakpoints) == 0 && (mode & CodeMode.BitsMask) switch
     {
@@ -170,6 +189,7 @@ internal sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationSto
             t.Filled[i]->Tag = Site.Empty;
             t.Filled[i]->Addend = nowhere;
         }
+        Statistics.SiteFlushes++;
         t.FilledCount = 0;
     }
 
@@ -202,7 +222,7 @@ internal sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationSto
         return edge;
     }
 
-    public static JumpTableEntry* JumpEntry(CpuState* s, int index) => (JumpTableEntry*)((byte*)s + JumpTable.Offset) + index;
+    internal static JumpTableEntry* JumpEntry(CpuState* s, int index) => (JumpTableEntry*)((byte*)s + JumpTable.Offset) + index;
 
     public void Dispose()
     {

@@ -10,6 +10,7 @@ internal static unsafe class NativeEntry
     /// <summary>Runs translated code at <see cref="Op.Immediate"/> until it has a reason to come back. RIP is the block's start.</summary>
     public static Op* Enter(CpuState* s, Op* o)
     {
+        s->Translated.Entries++;
         s->CodePage = s->Rip & ~(Region.PageBytes - 1UL);
         uint flags = Flags.GetArithmetic(s);
         s->HostFlags = (ushort)((flags << 8) | 0x200 | ((flags >> 11) & 1));
@@ -27,6 +28,7 @@ internal static unsafe class NativeEntry
         Op* next = ControlFlow.Dispatch(s);
         if (next != null && IsEntry(next))
         {
+            s->Translated.Links++;
             *(int*)o->Immediate = (int)((long)next->Immediate - (long)o->AddressMask - sizeof(int));
         }
         return next;
@@ -35,6 +37,7 @@ internal static unsafe class NativeEntry
     /// <summary>An indirect jump, or one to another page, that did not find its target in the table.</summary>
     public static Op* Miss(CpuState* s, Op* o)
     {
+        s->Translated.JumpMisses++;
         Op* next = ControlFlow.Dispatch(s);
         if (next != null && IsEntry(next))
         {

@@ -9,7 +9,11 @@ namespace Ringfence.Cpu.Translator;
 /// <param name="CodeBytes">Memory for translations, at least 1 MiB. When it is full all are forgotten and made anew as needed.</param>
 /// <param name="Threshold">How often a block is interpreted before it is translated, at least 1.</param>
 /// <param name="Sites">How many memory operands translations may have in all.</param>
-public sealed record TranslatorOptions(int CodeBytes = 64 << 20, int Threshold = 24, int Sites = 1 << 20);
+public sealed record TranslatorOptions(int CodeBytes = 64 << 20, int Threshold = 24, int Sites = 1 << 20)
+{
+    /// <summary>As many as that much code may come to need.</summary>
+    public static int SitesFor(int codeBytes) => Math.Max(codeBytes / 64, 1 << 14);
+}
 
 /// <summary>What a translator has done.</summary>
 public sealed class TranslatorStatistics
@@ -30,6 +34,9 @@ public sealed class TranslatorStatistics
 
     /// <summary>Blocks whose code was changed.</summary>
     public long Dropped { get; internal set; }
+
+    /// <summary>How often all sites were forgotten, for a change of translations or rights.</summary>
+    public long SiteFlushes { get; internal set; }
 
     public long Nanoseconds { get; internal set; }
 }

@@ -26,6 +26,9 @@ public unsafe struct TranslatedState
     public Op* Missed;
     /// <summary>Counts for statistics.</summary>
     public long SiteMisses;
+    public long Entries;
+    public long Links;
+    public long JumpMisses;
 }
 
 /// <summary>The last page that one memory operand of translated code was found in.</summary>
