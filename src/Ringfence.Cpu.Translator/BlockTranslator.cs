@@ -47,6 +47,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         _s->Translated = new TranslatedState
         {
             Enter = (delegate* unmanaged<CpuState*, nint, Op*>)_e.Address(_routines.Enter),
+            Locate = &NativeEntry.Locate,
             Filled = _filled = (Site**)NativeMemory.Alloc((nuint)(options.Sites + JumpTable.Entries), (nuint)sizeof(Site*)),
             Missed = _ops.New(),
         };
@@ -244,9 +245,20 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         ref Instruction d = ref i.Decoded;
         uint mode = _s->Mode;
         bool is64 = (mode & CodeMode.BitsMask) == CodeMode.Bits64;
+        if (i.Kind == NativeKind.BitString && d.Op0Kind == OpKind.Register)
+        {
+            i.Kind = NativeKind.General;
+        }
+        bool user = (mode & CodeMode.User) != 0;
         int memory = i.Kind is NativeKind.LoadAddress or NativeKind.Nothing ? -1 : RegionCompiler.MemoryIndex(i);
         Support support = _set[d.Code];
         bool refused = support != Support.Present && !(support == Support.Hint && i.Kind == NativeKind.Nothing);
+        refused |= i.Kind switch
+        {
+            NativeKind.ClearInterruptFlag or NativeKind.SwapGs or NativeKind.AccessControl => user || (mode & CodeMode.Protected) == 0,
+            NativeKind.MoveFromSegment => d.Op0Kind != OpKind.Register,
+            _ => false,
+        };
         if (i.Kind == NativeKind.Vector)
         {
             bool avx = i.Form.Encoding != EncodingKind.Legacy;

@@ -166,6 +166,13 @@ internal sealed unsafe class Emitter(CodeMemory memory)
         }
     }
 
+    /// <summary>Stores 32 bits in the state.</summary>
+    public void StoreImmediate32(int offset, int value)
+    {
+        Memory(false, 0xC7, 0, Host.State, offset - Host.StateBias);
+        Int32(value);
+    }
+
     /// <summary>Compares a byte of the state with an immediate.</summary>
     public void CompareStateByte(int offset, int value)
     {

@@ -1,5 +1,7 @@
+using System.Runtime.InteropServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
+using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 
 namespace Ringfence.Cpu.Translator;
@@ -20,6 +22,29 @@ internal static unsafe class NativeEntry
         return next;
     }
 
+    /// <summary>Called by translated code: where an operand lies that neither its site nor the TLB knows; 0 if that is for the instruction's op to find out.</summary>
+    /// <param name="bytes">Negative for a write.</param>
+    [UnmanagedCallersOnly]
+    public static nint Locate(CpuState* s, ulong linear, Site* site, int bytes)
+    {
+        bool write = bytes < 0;
+        TlbEntry* entry = Processor.Of(s).Mmu.Locate(linear, Math.Abs(bytes), write ? AccessKind.Write : AccessKind.Read);
+        if (entry == null)
+        {
+            return 0;
+        }
+        if (s->Tlb == s->SiteTlb)
+        {
+            if (site->Tag == Site.Empty)
+            {
+                s->Translated.Filled[s->Translated.FilledCount++] = site;
+            }
+            site->Tag = write ? entry->Write : entry->Read;
+            site->Addend = entry->Addend;
+        }
+        return (nint)(linear + entry->Addend);
+    }
+
     public static bool IsEntry(Op* op) => op->Scale == HotBlock.Translated;
 
     /// <summary>A direct jump whose target was not translated: it may be by now.</summary>
@@ -37,7 +62,6 @@ internal static unsafe class NativeEntry
     /// <summary>An indirect jump, or one to another page, that did not find its target in the table.</summary>
     public static Op* Miss(CpuState* s, Op* o)
     {
-        s->Translated.JumpMisses++;
         Op* next = ControlFlow.Dispatch(s);
         if (next != null && IsEntry(next))
         {

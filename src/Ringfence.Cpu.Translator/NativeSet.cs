@@ -25,6 +25,12 @@ internal enum NativeKind : byte
     Return,
     Jump,
     Conditional,
+    ClearInterruptFlag,
+    SwapGs,
+    AccessControl,
+    MoveFromSegment,
+    PushFlags,
+    BitString,
 }
 
 /// <summary>Which instructions become host code: those whose whole effect is on registers, memory and arithmetic flags, and that the host has.</summary>
@@ -36,7 +42,7 @@ internal static class NativeSet
         Mnemonic.Xor, Mnemonic.Cmp, Mnemonic.Test, Mnemonic.Inc, Mnemonic.Dec, Mnemonic.Neg, Mnemonic.Not, Mnemonic.Shl, Mnemonic.Shr, Mnemonic.Sar,
         Mnemonic.Rol, Mnemonic.Ror, Mnemonic.Rcl, Mnemonic.Rcr, Mnemonic.Shld, Mnemonic.Shrd, Mnemonic.Imul, Mnemonic.Mul, Mnemonic.Bswap,
         Mnemonic.Bsf, Mnemonic.Bsr, Mnemonic.Tzcnt, Mnemonic.Lzcnt, Mnemonic.Popcnt, Mnemonic.Bt, Mnemonic.Bts, Mnemonic.Btr, Mnemonic.Btc,
-        Mnemonic.Xchg, Mnemonic.Xadd, Mnemonic.Cmpxchg, Mnemonic.Cbw, Mnemonic.Cwde, Mnemonic.Cdqe, Mnemonic.Cwd, Mnemonic.Cdq,
+        Mnemonic.Xchg, Mnemonic.Xadd, Mnemonic.Cmpxchg, Mnemonic.Cmpxchg16b, Mnemonic.Cbw, Mnemonic.Cwde, Mnemonic.Cdqe, Mnemonic.Cwd, Mnemonic.Cdq,
         Mnemonic.Cqo, Mnemonic.Clc, Mnemonic.Stc, Mnemonic.Cmc, Mnemonic.Lahf, Mnemonic.Sahf, Mnemonic.Andn, Mnemonic.Bextr, Mnemonic.Blsi, Mnemonic.Blsr,
         Mnemonic.Blsmsk, Mnemonic.Bzhi, Mnemonic.Pdep, Mnemonic.Pext, Mnemonic.Rorx, Mnemonic.Sarx, Mnemonic.Shlx, Mnemonic.Shrx, Mnemonic.Mulx,
         Mnemonic.Adcx, Mnemonic.Adox, Mnemonic.Movbe, Mnemonic.Crc32, Mnemonic.Movnti, Mnemonic.Sfence, Mnemonic.Lfence, Mnemonic.Mfence, Mnemonic.Pause,
@@ -68,7 +74,7 @@ internal static class NativeSet
         Mnemonic mnemonic = info.Mnemonic;
         if (fields.Contains(Field.Elsewhere))
         {
-            return IsAbsoluteMove(code) ? NativeKind.AbsoluteMove : NativeKind.None;
+            return IsAbsoluteMove(code) ? NativeKind.AbsoluteMove : code is Code.Mov_r32m16_Sreg or Code.Mov_r64m16_Sreg ? NativeKind.MoveFromSegment : NativeKind.None;
         }
         NativeKind special = Special(code, mnemonic);
         if (special != NativeKind.None)
@@ -106,6 +112,13 @@ internal static class NativeSet
         Code.Call_rel32_32 or Code.Call_rel32_64 or Code.Call_rm32 or Code.Call_rm64 => NativeKind.Call,
         Code.Retnd or Code.Retnq or Code.Retnd_imm16 or Code.Retnq_imm16 => NativeKind.Return,
         Code.Jmp_rel8_32 or Code.Jmp_rel8_64 or Code.Jmp_rel32_32 or Code.Jmp_rel32_64 or Code.Jmp_rm32 or Code.Jmp_rm64 => NativeKind.Jump,
+        Code.Cli => NativeKind.ClearInterruptFlag,
+        Code.Swapgs => NativeKind.SwapGs,
+        Code.Clac or Code.Stac => NativeKind.AccessControl,
+        Code.Mov_r32m16_Sreg or Code.Mov_r64m16_Sreg => NativeKind.MoveFromSegment,
+        Code.Pushfq or Code.Pushfd => NativeKind.PushFlags,
+        Code.Bt_rm32_r32 or Code.Bt_rm64_r64 or Code.Bts_rm32_r32 or Code.Bts_rm64_r64 or Code.Btr_rm32_r32 or Code.Btr_rm64_r64
+            or Code.Btc_rm32_r32 or Code.Btc_rm64_r64 => NativeKind.BitString,
         _ when code.IsJccShortOrNear() && !Is16BitBranch(code) => NativeKind.Conditional,
         _ => NativeKind.None,
     };
@@ -150,7 +163,7 @@ internal static class NativeSet
         HashSet<CpuidFeature> has =
         [
             CpuidFeature.INTEL8086, CpuidFeature.INTEL186, CpuidFeature.INTEL286, CpuidFeature.INTEL386, CpuidFeature.INTEL486, CpuidFeature.X64,
-            CpuidFeature.CMOV, CpuidFeature.PAUSE, CpuidFeature.MULTIBYTENOP, CpuidFeature.SSE, CpuidFeature.SSE2,
+            CpuidFeature.CMOV, CpuidFeature.CMPXCHG16B, CpuidFeature.PAUSE, CpuidFeature.MULTIBYTENOP, CpuidFeature.SSE, CpuidFeature.SSE2,
         ];
         void Add(bool supported, params ReadOnlySpan<CpuidFeature> features)
         {

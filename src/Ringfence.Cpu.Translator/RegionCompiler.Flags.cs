@@ -75,7 +75,25 @@ internal static unsafe class StateOffsets
 
     public static int Rip { get; } = Of(&Nowhere->Rip);
 
+    public static int JumpCache { get; } = Of(&Nowhere->JumpCache);
+
+    public static int Mode { get; } = Of(&Nowhere->Mode);
+
+    public static int SystemFlags { get; } = Of(&Nowhere->SystemFlags);
+
+    public static int Cpl { get; } = Of(&Nowhere->Cpl);
+
+    public static int KernelGsBase { get; } = Of(&Nowhere->KernelGsBase);
+
+    public static int JumpMisses { get; } = Of(&Nowhere->Translated.JumpMisses);
+
+    public static int Segment(int number) => Of(&Nowhere->Es.Base) + (number * sizeof(SegmentRegister));
+
+    public static int Selector(int number) => Segment(number) + Of(&Nowhere->Es.Selector) - Of(&Nowhere->Es.Base);
+
     public static int Tlb { get; } = Of(&Nowhere->Tlb);
+
+    public static int TlbSupervisorAc { get; } = Of(&Nowhere->TlbSupervisorAc);
 
     public static int SiteTlb { get; } = Of(&Nowhere->SiteTlb);
 
@@ -100,6 +118,10 @@ internal static unsafe class StateOffsets
     public static int HostStack { get; } = Of(&Nowhere->Translated.HostStack);
 
     public static int HostMxcsr { get; } = Of(&Nowhere->Translated.HostMxcsr);
+
+    public static int Locate { get; } = Of(&Nowhere->Translated.Locate);
+
+    public static int Size { get; } = Of(&Nowhere->Translated.Size);
 
     public static int Spill { get; } = Of(&Nowhere->Translated.Spill);
 

@@ -112,12 +112,12 @@ internal sealed unsafe partial class RegionCompiler
 
     /// <summary>Legacy SSE's operands of 16 bytes must lie at a multiple of 16 unless the instruction says otherwise; of AVX's only those of the
     /// instructions that say so.</summary>
-    private static bool MustBeAligned(GuestInstruction i, int bytes) => i.Kind == NativeKind.Vector && bytes >= 16 && i.Form.Mnemonic switch
+    private static bool MustBeAligned(GuestInstruction i, int bytes) => i.Form.Mnemonic == Mnemonic.Cmpxchg16b || (i.Kind == NativeKind.Vector && bytes >= 16 && i.Form.Mnemonic switch
     {
         Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu or Mnemonic.Pcmpestri or Mnemonic.Pcmpestrm
             or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm => false,
         Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovdqa or Mnemonic.Vmovntdq or Mnemonic.Vmovntps or Mnemonic.Vmovntpd
             or Mnemonic.Vmovntdqa => true,
         _ => i.Form.Encoding == EncodingKind.Legacy,
-    };
+    });
 }

@@ -111,6 +111,12 @@ internal sealed unsafe partial class RegionCompiler
             case NativeKind.Nothing: break;
             case NativeKind.LoadAddress: LoadAddress(i); break;
             case NativeKind.AbsoluteMove: AbsoluteMove(i); break;
+            case NativeKind.ClearInterruptFlag: ClearInterruptFlag(i); break;
+            case NativeKind.SwapGs: SwapGs(i); break;
+            case NativeKind.AccessControl: AccessControl(i); break;
+            case NativeKind.MoveFromSegment: MoveFromSegment(i); break;
+            case NativeKind.PushFlags: PushFlags(i); break;
+            case NativeKind.BitString: BitString(i); break;
             case NativeKind.Divide: Divide(i); break;
             case NativeKind.Push: Push(i); break;
             case NativeKind.Pop: Pop(i); break;

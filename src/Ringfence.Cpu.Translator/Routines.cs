@@ -1,4 +1,6 @@
 using System.Runtime.Intrinsics.X86;
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 
@@ -16,6 +18,7 @@ internal sealed unsafe class Routines
     ];
 
     private readonly Emitter _e;
+    private int _locate;
     private readonly int[] _misses = new int[2 * Sizes];
 
     public Routines(Emitter emitter)
@@ -26,6 +29,7 @@ internal sealed unsafe class Routines
         WriteExit(leave);
         WriteDispatch(leave);
         WriteLoadVectors();
+        WriteLocate();
         for (int size = 0; size < Sizes; size++)
         {
             WriteMiss(size, false);
@@ -87,15 +91,7 @@ internal sealed unsafe class Routines
         }
         _e.Byte(0xC3);
         _e.Bind(vectors);
-        Vectors(true);
-        // STMXCSR of the guest's, LDMXCSR of the host's.
-        _e.Memory(false, 0x1AE, 3, Host.State, StateOffsets.Mxcsr - Host.StateBias);
-        _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.HostMxcsr - Host.StateBias);
-        if (Avx.IsSupported)
-        {
-            // VZEROUPPER: without it SSE code of the host is slow on some processors.
-            _e.Bytes([0xC5, 0xF8, 0x77]);
-        }
+        StoreVectors();
         SetVectorsLoaded(0);
         _e.Jump(saved);
         return at;
@@ -116,7 +112,72 @@ internal sealed unsafe class Routines
 
     private void WriteDispatch(int leave)
     {
+        const int LinearOffset = 0;
+        const int HostCodeOffset = 8;
+        const int OpsOffset = 16;
+        const int ModeOffset = 24;
+        const int Execute = 16;
+        const int Addend = 24;
         Dispatch = _e.Position;
+        Label leaves = new();
+        Label unknown = new();
+        _e.StateImmediate(false, 7, StateOffsets.Attention, 0);
+        _e.Jump(Condition.NotEqual, leaves);
+        _e.Memory(true, 0xFF, 0, Host.State, StateOffsets.JumpMisses - Host.StateBias);
+        _e.Push(Host.Rax);
+        _e.Push(Host.Rcx);
+        // The interpreter's own cache, as ControlFlow.Dispatch reads it.
+        _e.Move(Host.Rax, Host.Address);
+        _e.Shift(true, 5, Host.Rax, 13);
+        _e.Register(false, 0x33, Host.Rax, Host.Address);
+        _e.Immediate(false, 4, Host.Rax, ControlFlow.JumpCacheEntries - 1);
+        _e.Shift(false, 4, Host.Rax, 5);
+        _e.WithState(0x03, Host.Rax, StateOffsets.JumpCache);
+        _e.Memory(true, 0x3B, Host.Address, Host.Rax, LinearOffset);
+        _e.Jump(Condition.NotEqual, unknown);
+        _e.Load32(Host.Rcx, StateOffsets.Mode);
+        _e.Memory(true, 0x3B, Host.Rcx, Host.Rax, ModeOffset);
+        _e.Jump(Condition.NotEqual, unknown);
+        _e.Move(Host.Rcx, Host.Address);
+        _e.Shift(true, 5, Host.Rcx, 12);
+        _e.Immediate(false, 4, Host.Rcx, Tlb.Entries - 1);
+        _e.Shift(false, 4, Host.Rcx, 5);
+        _e.WithState(0x03, Host.Rcx, StateOffsets.Tlb);
+        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, Execute);
+        _e.Register(true, 0x33, Host.Scratch, Host.Address);
+        _e.Immediate(true, 7, Host.Scratch, Region.PageBytes - 1);
+        _e.Jump(Condition.Above, unknown);
+        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, Addend);
+        _e.Register(true, 0x03, Host.Scratch, Host.Address);
+        _e.Memory(true, 0x3B, Host.Scratch, Host.Rax, HostCodeOffset);
+        _e.Jump(Condition.NotEqual, unknown);
+        _e.Memory(true, 0x8B, Host.Rax, Host.Rax, OpsOffset);
+        _e.Memory(false, 0x80, 7, Host.Rax, OpOffsets.Scale);
+        _e.Byte(HotBlock.Translated);
+        _e.Jump(Condition.NotEqual, unknown);
+        _e.Memory(true, 0x8B, Host.Rax, Host.Rax, OpOffsets.Immediate);
+        // It is known: into the table with it.
+        _e.Move32(Host.Scratch, Host.Address);
+        _e.Shift(false, 5, Host.Scratch, 13);
+        _e.Register(false, 0x33, Host.Scratch, Host.Address);
+        _e.Immediate(false, 4, Host.Scratch, JumpTable.Entries - 1);
+        _e.Shift(false, 4, Host.Scratch, JumpTable.EntryShift);
+        _e.Memory(true, 0x8D, Host.Scratch, Host.State, Host.Scratch, 0, JumpTable.Offset - Host.StateBias);
+        List();
+        _e.Memory(true, 0x89, Host.Address, Host.Scratch, 0);
+        _e.Load32(Host.Rcx, StateOffsets.Mode);
+        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 8);
+        _e.Memory(true, 0x89, Host.Rax, Host.Scratch, 16);
+        _e.Immediate(true, 4, Host.Address, -Region.PageBytes);
+        _e.Store(StateOffsets.CodePage, Host.Address);
+        _e.Move(Host.Address, Host.Rax);
+        _e.Pop(Host.Rcx);
+        _e.Pop(Host.Rax);
+        _e.JumpIndirect(Host.Address);
+        _e.Bind(unknown);
+        _e.Pop(Host.Rcx);
+        _e.Pop(Host.Rax);
+        _e.Bind(leaves);
         _e.Store(StateOffsets.Rip, Host.Address);
         _e.Load(Host.Scratch, StateOffsets.Missed);
         _e.Transfer(0xE9, leave);
@@ -180,7 +241,6 @@ internal sealed unsafe class Routines
         const int Addend = 24;
         Label fail = new();
         Label done = new();
-        Label refill = new();
         _e.Push(Host.Rax);
         _e.Push(Host.Rcx);
         _e.Memory(true, 0xFF, 0, Host.State, StateOffsets.SiteMisses - Host.StateBias);
@@ -197,17 +257,7 @@ internal sealed unsafe class Routines
         _e.Load(Host.Rcx, StateOffsets.Tlb);
         _e.WithState(0x3B, Host.Rcx, StateOffsets.SiteTlb);
         _e.Jump(Condition.NotEqual, done);
-        _e.MoveImmediate(Host.Rcx, unchecked((long)Site.Empty));
-        _e.Memory(true, 0x3B, Host.Rcx, Host.Scratch, 0);
-        _e.Jump(Condition.NotEqual, refill);
-        // The first time since all were forgotten: it goes on the list.
-        _e.Push(Host.Rdx);
-        _e.Load(Host.Rcx, StateOffsets.FilledCount);
-        _e.Load(Host.Rdx, StateOffsets.Filled);
-        _e.Memory(true, 0x89, Host.Scratch, Host.Rdx, Host.Rcx, 3, 0);
-        _e.Memory(true, 0xFF, 0, Host.State, StateOffsets.FilledCount - Host.StateBias);
-        _e.Pop(Host.Rdx);
-        _e.Bind(refill);
+        List();
         _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, tag);
         _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 0);
         _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, Addend);
@@ -220,7 +270,95 @@ internal sealed unsafe class Routines
         _e.Bind(fail);
         _e.Pop(Host.Rcx);
         _e.Pop(Host.Rax);
+        _e.StoreImmediate32(StateOffsets.Size, write ? -(1 << sizeLog) : 1 << sizeLog);
+        _e.Transfer(0xE9, _locate);
+    }
+
+    /// <summary>Asks the C# side for the host address. The operand's size is in <see cref="TranslatedState.Size"/>.</summary>
+    private void WriteLocate()
+    {
+        _locate = _e.Position;
+        Label vectors = new();
+        Label saved = new();
+        Label load = new();
+        Label loaded = new();
+        Label refused = new();
+        SaveForCall(true);
+        _e.CompareStateByte(StateOffsets.VectorsLoaded, 0);
+        _e.Jump(Condition.NotEqual, vectors);
+        _e.Bind(saved);
+        _e.LoadAddress(true, Host.Rdi, Host.State, -Host.StateBias);
+        _e.Move(Host.Rsi, Host.Address);
+        _e.Move(Host.Rdx, Host.Scratch);
+        _e.Load32(Host.Rcx, StateOffsets.Size);
+        // The return address of the translated code's call leaves RSP a multiple of 16.
+        _e.Memory(false, 0xFF, 2, Host.State, StateOffsets.Locate - Host.StateBias);
+        _e.Move(Host.Address, Host.Rax);
+        _e.CompareStateByte(StateOffsets.VectorsLoaded, 0);
+        _e.Jump(Condition.NotEqual, load);
+        _e.Bind(loaded);
+        SaveForCall(false);
+        _e.Register(true, 0x85, Host.Address, Host.Address);
+        _e.Jump(Condition.Equal, refused);
+        _e.Byte(0xC3);
+        _e.Bind(refused);
         ReturnFurther(0);
+        _e.Bind(vectors);
+        StoreVectors();
+        _e.Jump(saved);
+        _e.Bind(load);
+        _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.Mxcsr - Host.StateBias);
+        Vectors(false);
+        _e.Jump(loaded);
+    }
+
+    /// <summary>The guest's registers that a call may spoil.</summary>
+    private void SaveForCall(bool save)
+    {
+        foreach ((int guest, int host) in Pinned)
+        {
+            if (host is not (Host.Rbx or Host.Rbp or Host.GuestRsp))
+            {
+                if (save)
+                {
+                    _e.Store(StateOffsets.Gpr(guest), host);
+                }
+                else
+                {
+                    _e.Load(host, StateOffsets.Gpr(guest));
+                }
+            }
+        }
+    }
+
+    /// <summary>The guest's vector registers and MXCSR to the state, the host's MXCSR back.</summary>
+    private void StoreVectors()
+    {
+        Vectors(true);
+        _e.Memory(false, 0x1AE, 3, Host.State, StateOffsets.Mxcsr - Host.StateBias);
+        _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.HostMxcsr - Host.StateBias);
+        if (Avx.IsSupported)
+        {
+            // VZEROUPPER: without it SSE code of the host is slow on some processors.
+            _e.Bytes([0xC5, 0xF8, 0x77]);
+        }
+    }
+
+    /// <summary>Puts the site, or the entry of the jump table, in <see cref="Host.Scratch"/> on the list of those that are filled, if it is empty.
+    /// RCX is lost.</summary>
+    private void List()
+    {
+        Label listed = new();
+        _e.MoveImmediate(Host.Rcx, unchecked((long)Site.Empty));
+        _e.Memory(true, 0x3B, Host.Rcx, Host.Scratch, 0);
+        _e.Jump(Condition.NotEqual, listed);
+        _e.Push(Host.Rdx);
+        _e.Load(Host.Rcx, StateOffsets.FilledCount);
+        _e.Load(Host.Rdx, StateOffsets.Filled);
+        _e.Memory(true, 0x89, Host.Scratch, Host.Rdx, Host.Rcx, 3, 0);
+        _e.Memory(true, 0xFF, 0, Host.State, StateOffsets.FilledCount - Host.StateBias);
+        _e.Pop(Host.Rdx);
+        _e.Bind(listed);
     }
 
     /// <summary>Returns past the jump that follows the call. The return address is at RSP.</summary>
@@ -230,5 +368,21 @@ internal sealed unsafe class Routines
         _e.Memory(true, 0x83, 0, Host.Rsp, offset);
         _e.Byte(JumpBytes);
         _e.Byte(0xC3);
+    }
+}
+
+/// <summary>Offsets of fields in <see cref="Op"/>.</summary>
+internal static unsafe class OpOffsets
+{
+    public static int Immediate { get; } = Of(static op => &op->Immediate);
+
+    public static int Scale { get; } = Of(static op => &op->Scale);
+
+    private delegate void* Locator(Op* op);
+
+    private static int Of(Locator locate)
+    {
+        Op op = default;
+        return (int)((byte*)locate(&op) - (byte*)&op);
     }
 }

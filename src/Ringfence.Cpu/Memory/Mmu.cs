@@ -96,6 +96,32 @@ internal sealed unsafe class Mmu : IDisposable
         return true;
     }
 
+    /// <summary>The TLB's entry for an operand in one page of RAM that may be accessed in place, filled if need be. Null if it must be accessed the long
+    /// way, or faults; nothing is recorded.</summary>
+    public TlbEntry* Locate(ulong linear, int size, AccessKind kind)
+    {
+        ulong address = LinearAddress.Unmask(_s, linear);
+        if (_checksAlignment || _processor.Debugging.HasData || (linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !IsCanonical(address))
+        {
+            return null;
+        }
+        Tlb tlb = Current;
+        bool write = kind == AccessKind.Write;
+        TlbEntry* entry = tlb.Table + ((linear >> 12) & (Tlb.Entries - 1));
+        if (!Grants(entry) && !tlb.TryRecall(linear, write))
+        {
+            bool user = _s->Cpl == 3;
+            if (!_walker.Walk(address, kind, user, user || SmapInForce, true, out Translation page))
+            {
+                return null;
+            }
+            Fill(tlb, address & ~OffsetMask, linear & ~OffsetMask, kind, page);
+        }
+        return Grants(entry) ? entry : null;
+
+        bool Grants(TlbEntry* e) => ((write ? e->Write : e->Read) ^ linear) < GuestMemory.PageSize;
+    }
+
     private bool AccessSlowly(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
         if (!TryResolve(linear, size, out int first, out ulong address, out ulong next))
@@ -266,6 +292,7 @@ internal sealed unsafe class Mmu : IDisposable
     {
         _devicePage = 1;
         _aligned.FlushAll();
+        _walker.Forget();
         _processor.Translator?.TranslationsChanged();
     }
 

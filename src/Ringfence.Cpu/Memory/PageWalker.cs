@@ -50,10 +50,20 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
     /// <summary>In a page of 4 MiB: bit 21, and without PSE-36 also those that would be its address bits 32 to 39.</summary>
     private readonly ulong _reserved4M = model.Has(CpuFeature.Pse36) ? 1UL << 21 : 0x3F_E000;
 
-    /// <summary>The page-fault error code of the last walk that failed.</summary>
+    /// <summary>Where the last level's tables were found, by region of 2 MiB: a paging-structure cache (SDM 3A 4.10.3).</summary>
+    private readonly Directory[] _directories = new Directory[Directories];
+    private const int Directories = 64;
+    private const int DirectoryShift = 21;
+    /// <summary>Counts up when all are forgotten.</summary>
+    private ulong _generation = 1;
+
+    /// <summary>The page-fault error code of the last walk that failed.
     public uint FaultCode { get; private set; }
 
     private bool LongMode => (_s->Efer & ControlBits.LongModeActive) != 0;
+
+    /// <summary>To be called when any translation is forgotten.</summary>
+    public void Forget() => _generation++;
 
     /// <param name="user">The access is made with user rights.</param>
     /// <param name="userPagesBarred">For supervisor accesses: SMAP forbids user pages.</param>
@@ -67,14 +77,21 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
             page.Readable = page.Writable = page.Executable = page.Dirty = true;
             return true;
         }
-        if (!TryStart(linear, out int level, out ulong table))
-        {
-            return Fail(kind, user, 0);
-        }
         ulong rights = Write | User;
         bool noExecute = false;
         bool nxe = (_s->Efer & ControlBits.NxEnable) != 0;
         bool wide = (_s->Cr4 & ControlBits.Pae) != 0;
+        int level;
+        ulong table;
+        ref Directory known = ref _directories[(linear >> DirectoryShift) & (Directories - 1)];
+        if (known.Generation == _generation && known.Region == linear >> DirectoryShift && wide)
+        {
+            (level, table, rights, noExecute) = (0, known.Table, known.Rights, known.NoExecute);
+        }
+        else if (!TryStart(linear, out level, out table))
+        {
+            return Fail(kind, user, 0);
+        }
         while (true)
         {
             int shift = wide ? 12 + (9 * level) : 12 + (10 * level);
@@ -101,6 +118,10 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
                 }
                 table = wide ? entry & AddressMask : entry & 0xFFFF_F000;
                 level--;
+                if (level == 0 && wide)
+                {
+                    known = new Directory { Generation = _generation, Region = linear >> DirectoryShift, Table = table, Rights = rights, NoExecute = noExecute };
+                }
                 continue;
             }
             uint keyRights = KeyRights(entry, (rights & User) != 0, out page.Keyed);
@@ -234,4 +255,14 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
     private static bool TrySet(byte* slot, bool wide, ulong entry, ulong bits) => wide
         ? Interlocked.CompareExchange(ref *(ulong*)slot, entry | bits, entry) == entry
         : Interlocked.CompareExchange(ref *(uint*)slot, (uint)(entry | bits), (uint)entry) == (uint)entry;
+
+    /// <summary>What all entries above the last level come to.</summary>
+    private struct Directory
+    {
+        public ulong Generation;
+        public ulong Region;
+        public ulong Table;
+        public ulong Rights;
+        public bool NoExecute;
+    }
 }

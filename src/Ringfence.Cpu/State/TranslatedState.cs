@@ -17,8 +17,13 @@ public unsafe struct TranslatedState
     public ulong HostMxcsr;
     /// <summary>Operands for which there is no register.</summary>
     public ulong Spill;
+    /// <summary>Bytes of the operand that is looked for; negative for a write.</summary>
+    public int Size;
     /// <summary>Enters translated code: (state, address) to the op that comes next.</summary>
     public delegate* unmanaged<CpuState*, nint, Op*> Enter;
+    /// <summary>Finds what neither a site nor the TLB knows: (state, linear address, site, bytes, with the sign of a write) to the host address, or 0
+    /// if the operand is to be accessed the long way.</summary>
+    public delegate* unmanaged<CpuState*, ulong, Site*, int, nint> Locate;
     /// <summary>Sites that are filled, as addresses.</summary>
     public Site** Filled;
     public ulong FilledCount;
