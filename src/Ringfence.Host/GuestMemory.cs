@@ -95,6 +95,22 @@ public sealed unsafe class GuestMemory : IDisposable
         return IsRom(address) && length <= HighBase - address ? _rom + (_romLength - (HighBase - address)) : null;
     }
 
+    /// <summary>The guest-physical address of a byte of RAM. False if the host address is of none.</summary>
+    public bool TryLocate(byte* host, out ulong address)
+    {
+        foreach (ref readonly MemoryRegion region in _regions.AsSpan())
+        {
+            ulong offset = (ulong)(host - (byte*)region.HostAddress);
+            if (offset < region.Length)
+            {
+                address = region.Address + offset;
+                return true;
+            }
+        }
+        address = 0;
+        return false;
+    }
+
     /// <summary>Copies guest memory out. False, with nothing copied, unless the whole range is RAM in one region.</summary>
     public bool TryRead(ulong address, Span<byte> destination)
     {

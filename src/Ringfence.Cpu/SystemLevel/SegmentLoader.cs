@@ -342,7 +342,15 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         }
         _s->Cpl = cpl;
         _s->Rip = code64 ? offset : (uint)offset;
-        processor.ModeChanged();
+        if (code64 && (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64)
+        {
+            // Of all that the mode is made of, only the privilege may be another.
+            processor.Mmu.SelectTlb();
+        }
+        else
+        {
+            processor.ModeChanged();
+        }
         return true;
     }
 
@@ -565,7 +573,10 @@ internal sealed unsafe class SegmentLoader(Processor processor)
             {
                 DropInaccessible(rpl);
             }
-            processor.ModeChanged();
+            if (!wide)
+            {
+                processor.ModeChanged();
+            }
         }
         if (interrupt)
         {
@@ -649,7 +660,15 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         ulong reach = operandSize == 2 ? 0xFFFF : ulong.MaxValue;
         keep |= ~reach;
         Flags.Set(_s, (flags & ~keep) | (old & keep));
-        processor.ModeChanged();
+        ulong changed = old ^ _s->SystemFlags;
+        if ((changed & Flags.Virtual8086) != 0)
+        {
+            processor.ModeChanged();
+        }
+        else if ((changed & Flags.AlignmentCheck) != 0)
+        {
+            processor.Mmu.SelectTlb();
+        }
         processor.NoteInterrupts();
     }
 }
