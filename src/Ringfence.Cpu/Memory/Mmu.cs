@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
@@ -42,16 +43,29 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>What data is translated by now: STAC and CLAC change it without a call.</summary>
-    private Tlb Current => _s->Cpl == 3 ? _cache.Current.User : SmapInForce ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
+    private Tlb Current
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => _s->Cpl == 3 ? _cache.Current.User : SmapInForce ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
+    }
 
     /// <summary>Supervisor accesses to user pages fault now.</summary>
-    private bool SmapInForce => (_s->Cr4 & ControlBits.Smap) != 0 && (_s->SystemFlags & Flags.AlignmentCheck) == 0;
+    private bool SmapInForce
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => (_s->Cr4 & ControlBits.Smap) != 0 && (_s->SystemFlags & Flags.AlignmentCheck) == 0;
+    }
 
     /// <summary>Where the TLB would have a page for implicit supervisor accesses, which ignore RFLAGS.AC (SDM 3A 4.6.1).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private TlbEntry* SystemEntry(ulong linear) =>
         ((_s->Cr4 & ControlBits.Smap) != 0 ? _s->TlbSupervisor : _s->TlbSupervisorAc) + ((linear >> 12) & (Tlb.Entries - 1));
 
-    private bool LongMode => (_s->Efer & ControlBits.LongModeActive) != 0;
+    private bool LongMode
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => (_s->Efer & ControlBits.LongModeActive) != 0;
+    }
 
     /// <summary>The process-context identifier in force.</summary>
     private uint Pcid => (_s->Cr4 & ControlBits.Pcid) != 0 ? (uint)(_s->Cr3 & ControlBits.PcidMask) : 0;
@@ -152,6 +166,7 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>Reads a system structure (descriptor, TSS) with supervisor rights whatever the CPL. False: the fault is recorded.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool ReadSystem<T>(ulong linear, out T value)
         where T : unmanaged
     {
@@ -180,6 +195,7 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>Where operands can be read in place, as the TLB knows; null: the long way.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public byte* Readable(ulong linear, int size)
     {
         TlbEntry* entry = _s->Tlb + ((linear >> 12) & (Tlb.Entries - 1));
@@ -187,6 +203,7 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>Likewise written.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public byte* Room(ulong linear, int size)
     {
         TlbEntry* entry = _s->Tlb + ((linear >> 12) & (Tlb.Entries - 1));
@@ -194,6 +211,7 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>Where a system structure can be written in place; null: the long way.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public byte* SystemRoom(ulong linear, int size)
     {
         TlbEntry* entry = SystemEntry(linear);
@@ -516,6 +534,7 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>Naturally sized copies are single accesses: other vCPUs must not see half of one.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Copy(byte* destination, byte* source, int size)
     {
         switch (size)

@@ -245,9 +245,23 @@ internal sealed unsafe class EventDelivery(Processor processor)
         }
         // 64-bit mode aligns the frame (SDM 3A 6.14.2), and asks nothing of SS.
         StackWriter stack = new(processor, 8, _s->Ss, sp & ~15UL, cpl, true);
-        if (!stack.Push(_s->Ss.Selector) || !stack.Push(_s->Gpr[4]) || !stack.Push(flags) || !stack.Push(_s->Cs.Selector)
-            || !stack.Push(_s->Rip) || (hasError && !stack.Push(error))
-            || !processor.Segments.EnterCode(code, address, (ushort)((selector & ~3u) | cpl), cpl, gate.GateOffset64))
+        ulong* frame = stack.Reserve(hasError ? 6 : 5);
+        if (frame != null)
+        {
+            *frame = error;
+            frame += hasError ? 1 : 0;
+            frame[0] = _s->Rip;
+            frame[1] = _s->Cs.Selector;
+            frame[2] = flags;
+            frame[3] = _s->Gpr[4];
+            frame[4] = _s->Ss.Selector;
+        }
+        else if (!stack.Push(_s->Ss.Selector) || !stack.Push(_s->Gpr[4]) || !stack.Push(flags) || !stack.Push(_s->Cs.Selector)
+            || !stack.Push(_s->Rip) || (hasError && !stack.Push(error)))
+        {
+            return false;
+        }
+        if (!processor.Segments.EnterCode(code, address, (ushort)((selector & ~3u) | cpl), cpl, gate.GateOffset64))
         {
             return false;
         }

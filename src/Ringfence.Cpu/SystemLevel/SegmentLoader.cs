@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
@@ -14,7 +15,11 @@ internal sealed unsafe class SegmentLoader(Processor processor)
 
     private readonly CpuState* _s = processor.State;
 
-    private bool LongMode => (_s->Efer & ControlBits.LongModeActive) != 0;
+    private bool LongMode
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => (_s->Efer & ControlBits.LongModeActive) != 0;
+    }
 
     private bool RealOrV86 => (_s->Mode & CodeMode.Protected) == 0;
 
@@ -281,6 +286,7 @@ internal sealed unsafe class SegmentLoader(Processor processor)
     }
 
     /// <summary>Reads a descriptor from the GDT or LDT. A selector beyond its table raises <paramref name="vector"/> with the selector.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryReadDescriptor(ushort selector, Vectors vector, out Descriptor descriptor, out ulong address)
     {
         descriptor = default;
@@ -364,6 +370,7 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         return true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool MarkAccessed(in Descriptor descriptor, ulong address) =>
         descriptor.IsAccessed || processor.Mmu.WriteSystem(address + 5, (byte)(descriptor.Attributes | SegmentAttributes.Accessed));
 
@@ -386,6 +393,7 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         return true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryLocate(ushort selector, uint size, out ulong address)
     {
         uint index = selector & ~7u;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
@@ -54,6 +55,19 @@ internal unsafe ref struct StackWriter
         CpuState* s = processor.State;
         bool wide = (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64;
         return new StackWriter(processor, size, s->Ss, s->Gpr[4], s->Cpl, wide, true);
+    }
+
+    /// <summary>So many words of 8 bytes in one piece on a stack of 64-bit mode, the last to be pushed first. Null: they are to be pushed one by one.</summary>
+    public ulong* Reserve(int words)
+    {
+        int bytes = words * sizeof(ulong);
+        if (_room < bytes)
+        {
+            return null;
+        }
+        _room -= bytes;
+        _pointer -= (ulong)bytes;
+        return (ulong*)(_top - ((Words * sizeof(ulong)) - _room));
     }
 
     public bool Push(ulong value)
@@ -156,15 +170,21 @@ internal unsafe ref struct StackReader
 
     private readonly ulong Bytes => (ulong)(Words * _size);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool Pop(out ulong value)
     {
-        CpuState* s = _processor.State;
         if (_words != null && _offset + (ulong)_size <= Bytes)
         {
             value = Load(_words + _offset);
             _offset += (ulong)_size;
             return true;
         }
+        return PopSlowly(out value);
+    }
+
+    private bool PopSlowly(out ulong value)
+    {
+        CpuState* s = _processor.State;
         ulong pointer = (s->Gpr[4] + _offset) & _mask;
         ulong linear = _mask == ulong.MaxValue ? pointer : (uint)(s->Ss.Base + pointer);
         bool inside = _mask == ulong.MaxValue
