@@ -346,14 +346,11 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         {
             _s->Cs.Base = 0;
         }
+        // Of all that the mode is made of, only CS and the privilege are other ones.
+        bool same = code64 && (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 && cpl == _s->Cpl;
         _s->Cpl = cpl;
         _s->Rip = code64 ? offset : (uint)offset;
-        if (code64 && (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64)
-        {
-            // Of all that the mode is made of, only the privilege may be another.
-            processor.Mmu.SelectTlb();
-        }
-        else
+        if (!same)
         {
             processor.ModeChanged();
         }
