@@ -10,13 +10,9 @@ internal sealed class SlowPages
 {
     private const int Count = 8;
     private const ulong OffsetMask = GuestMemory.PageSize - 1;
-    /// <summary>No page's address.</summary>
-    private const ulong NoTag = 1;
 
     private readonly SlowPage[] _pages = new SlowPage[Count];
-    private bool _any = true;
-
-    public SlowPages() => Forget();
+    private bool _any;
 
     /// <summary>The place for a page. What lies there is of it if <see cref="SlowPage.Permits"/> says so.</summary>
     public ref SlowPage this[ulong linear] => ref _pages[((linear >> 12) ^ (linear >> 20)) & (Count - 1)];
@@ -26,10 +22,9 @@ internal sealed class SlowPages
     /// <param name="host">Null for a device.</param>
     public unsafe void Keep(ulong tag, TlbEntry* table, ulong physical, byte* host, bool readable, bool writable)
     {
-        this[tag] = new SlowPage
-        {
-            Read = readable ? tag : NoTag, Write = writable ? tag : NoTag, Table = table, Physical = physical, Host = host,
-        };
+        // The next page and the one before have other places: no address that is looked for here is of them.
+        ulong none = tag ^ GuestMemory.PageSize;
+        this[tag] = new SlowPage { Read = readable ? tag : none, Write = writable ? tag : none, Table = table, Physical = physical, Host = host };
         _any = true;
     }
 
@@ -37,7 +32,7 @@ internal sealed class SlowPages
     {
         if (_any)
         {
-            Array.Fill(_pages, new SlowPage { Read = NoTag, Write = NoTag });
+            Array.Clear(_pages);
             _any = false;
         }
     }
@@ -48,6 +43,7 @@ internal sealed class SlowPages
         public ulong Read;
         /// <summary>Likewise written.</summary>
         public ulong Write;
+        /// <summary>The table of the TLB that it is beside; null if there is no page here.</summary>
         public unsafe TlbEntry* Table;
         public ulong Physical;
         public unsafe byte* Host;

@@ -106,6 +106,22 @@ public sealed unsafe class SlowPageTests
         Assert.Equal((2, 3), (guest.Read<int>(Guest.Code + 0x800), guest.Read<int>(Guest.Data + 0x800)));
     }
 
+    /// <summary>What may only be written is nothing to read from: the first page and that of code have one place.</summary>
+    [Fact]
+    public void TheFirstPageIsNotTaken()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Page(Window) = Guest.Code | 7;
+        guest.Write(0x10, 0x55UL);
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            a.mov(__dword_ptr[Window + 0x800], 1);
+            a.mov(__dword_ptr[Window + 0x800], 2);
+            a.mov(rbx, __[0x10]);
+        }).Vector);
+        Assert.Equal(0x55UL, guest.State->Gpr[3]);
+    }
+
     /// <summary>A frame that lies over two pages, and one on a page that holds code.</summary>
     [Theory]
     [InlineData(0x5_1010u)]
