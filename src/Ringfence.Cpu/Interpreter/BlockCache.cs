@@ -14,7 +14,7 @@ internal sealed unsafe class BlockCache : IDisposable
 {
     public const int MaximumInstructions = 32;
     /// <summary>Each instruction with its guards and a place to stop, the guards of the block, its end.</summary>
-    private const int MaximumOps = (MaximumInstructions * (GuardBinder.OpsPerInstruction + 1)) + 4;
+    private const int MaximumOps = (MaximumInstructions * (GuardBinder.OpsPerInstruction + 1)) + 5;
     private const int ArenaOps = 1 << 20;
     private const ulong HostPageMask = ~0xFFFUL;
 
@@ -68,6 +68,9 @@ internal sealed unsafe class BlockCache : IDisposable
             _writable[index] = _writable[index] == NotWritable && linear != NotWritable ? linear : _writable[index] == linear ? linear : WritableAtMany;
         }
     }
+
+    /// <summary>The block at a physical address in the present mode, if it is known.</summary>
+    public Op* At(ulong physical) => _blocks.TryGetValue((physical << CodeMode.Width) | _s->Mode, out BlockPlace place) && place.IsValid ? (Op*)place.Ops : null;
 
     /// <summary>The block at RIP, decoded now if need be. Null: fetching it faulted, as recorded.</summary>
     public Op* Find()
@@ -167,6 +170,7 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         _held.Clear();
         _used = 0;
+        _processor.Translator?.Flush();
         _s->LinkSlot = null;
         ClearJumpCache();
     }
@@ -246,14 +250,17 @@ internal sealed unsafe class BlockCache : IDisposable
         {
             return;
         }
-        if (page.HasBlocks)
-        {
-            page.Drop((int)(physical & 0xFFF), size, _blocks);
-        }
-        else
+        int offset = (int)(physical & 0xFFF);
+        if (!page.HasBlocks)
         {
             page.IsHeld = false;
             _shared.Release(index);
+        }
+        else if (page.HasBlocksFrom(offset, size))
+        {
+            // Translations are made of several blocks, and dropped by the page.
+            bool whole = _processor.Translator?.Drop(physical & HostPageMask) ?? false;
+            page.Drop(whole ? 0 : offset, whole ? (int)GuestMemory.PageSize : size, _blocks);
         }
     }
 

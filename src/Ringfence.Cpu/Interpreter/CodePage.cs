@@ -31,14 +31,13 @@ internal sealed class CodePage
         _blocks.Add(new Entry(granules, key, (nint)ops, count));
     }
 
+    /// <summary>Whether blocks may have been decoded from the granules which some bytes lie in.</summary>
+    public bool HasBlocksFrom(int offset, int bytes) => (_granules & Granules(offset, bytes)) != 0;
+
     /// <summary>Drops the blocks that were decoded from granules which some bytes lie in: each of their ops leaves the block when it is come to.</summary>
     public unsafe void Drop(int offset, int bytes, Dictionary<ulong, BlockPlace> places)
     {
         ulong written = Granules(offset, bytes);
-        if ((_granules & written) == 0)
-        {
-            return;
-        }
         ulong rest = 0;
         for (int i = _blocks.Count - 1; i >= 0; i--)
         {

@@ -22,6 +22,7 @@ internal sealed unsafe class Mmu : IDisposable
     private readonly PageWalker _walker;
     private readonly SlowPages _slow = new();
     private bool _checksAlignment;
+    private bool _checkedAlignment;
 
     public Mmu(Processor processor, CpuState* state, GuestMemory memory)
     {
@@ -39,7 +40,15 @@ internal sealed unsafe class Mmu : IDisposable
     public void SelectTlb()
     {
         _checksAlignment = _s->Cpl == 3 && (_s->SystemFlags & Flags.AlignmentCheck) != 0 && (_s->Cr0 & ControlBits.AlignmentMask) != 0;
-        _s->Tlb = _checksAlignment ? _aligned.Table : _s->Cpl == 3 ? _s->TlbUser : SmapInForce ? _s->TlbSupervisor : _s->TlbSupervisorAc;
+        // Translated code keeps none of what RFLAGS.AC admits, and all of it is for one privilege.
+        TlbEntry* kept = _s->Cpl == 3 ? _s->TlbUser : (_s->Cr4 & ControlBits.Smap) != 0 ? _s->TlbSupervisor : _s->TlbSupervisorAc;
+        _s->SiteTlb = kept;
+        _s->Tlb = _checksAlignment ? _aligned.Table : _s->Cpl == 3 || SmapInForce ? kept : _s->TlbSupervisorAc;
+        if (_checksAlignment != _checkedAlignment)
+        {
+            _checkedAlignment = _checksAlignment;
+            _processor.Translator?.TranslationsChanged();
+        }
     }
 
     /// <summary>What data is translated by now: STAC and CLAC change it without a call.</summary>
@@ -293,9 +302,16 @@ internal sealed unsafe class Mmu : IDisposable
         ForgetOthers();
     }
 
+    /// <summary>Where a page of RAM or ROM lies in the host's memory; null if there is none.</summary>
+    public byte* HostPage(ulong physical) => _memory.Pointer(physical);
+
     /// <summary>From now on writes to this host page take the slow path.</summary>
     /// <param name="linear">The one linear address it was writable at, or null if there were several.</param>
-    public void ProtectPage(byte* hostPage, ulong? linear) => _cache.ProtectPage(hostPage, linear);
+    public void ProtectPage(byte* hostPage, ulong? linear)
+    {
+        _cache.ProtectPage(hostPage, linear);
+        _processor.Translator?.TranslationsChanged();
+    }
 
     public void Dispose()
     {
@@ -308,6 +324,7 @@ internal sealed unsafe class Mmu : IDisposable
     {
         _slow.Forget();
         _aligned.FlushAll();
+        _processor.Translator?.TranslationsChanged();
     }
 
     private void UseContext()
