@@ -145,8 +145,8 @@ public sealed unsafe class SelfModifyingCodeTests
             expected = ((((expected + 1) * 2) + 1) * 2) + 1 + 1;
         }
         Assert.Equal(expected, (uint)guest.State->Gpr[0]);
-        // Twice 10 times what is rewritten, and what there was at first.
-        Assert.InRange(guest.Processor.Blocks.Built - before, 20, 40);
+        // Twice 10 times what is rewritten, and what there was at first; translations go by the page.
+        Assert.InRange(guest.Processor.Blocks.Built - before, 20, EngineUnderTest.Translators is null ? 40 : 60);
 
         static void Copy(Assembler a, int from)
         {
