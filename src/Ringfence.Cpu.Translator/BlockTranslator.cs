@@ -29,6 +29,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     private readonly Dictionary<ulong, PageTranslations> _pages = [];
     private int _sites;
     private byte* _nowhere;
+    private byte* _copy;
     private readonly Site** _filled;
     private List<(nint Ops, int Count)> _copies = [];
 
@@ -43,7 +44,8 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         _start = _e.Position;
         _siteLimit = options.Sites;
         Threshold = options.Threshold;
-        _nowhere = (byte*)NativeMemory.AlignedAlloc(Region.PageBytes, Region.PageBytes);
+        _nowhere = (byte*)NativeMemory.AlignedAlloc(2 * Region.PageBytes, Region.PageBytes);
+        _copy = _nowhere + Region.PageBytes;
         _s->Translated = new TranslatedState
         {
             Enter = (delegate* unmanaged<CpuState*, nint, Op*>)_e.Address(_routines.Enter),
@@ -106,11 +108,15 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             HotBlock.GiveUp(hot);
             return;
         }
+        // Other processors may be writing to it: what is decoded and what is written again must be the same.
+        Buffer.MemoryCopy(page, _copy, Region.PageBytes, Region.PageBytes);
+        page = _copy;
         Region region = new(page, (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64, offset => (nint)Known(physical + (ulong)offset), Refine);
         region.Grow((int)(hot->AddressMask & PageMask));
         if (region.Blocks.Count == 0)
         {
-            HotBlock.GiveUp(hot);
+            // It has just changed, and whoever did it is about to say so; or it is no block any more.
+            hot->Immediate = (ulong)Threshold;
             return;
         }
         int native = region.Blocks.Sum(b => b.Instructions.Count(i => i.Kind != NativeKind.None));
@@ -146,11 +152,11 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     }
 
     /// <summary>Translations stay where they are until memory is needed; their ways in lead out again, to decode anew.</summary>
-    public void Drop(ulong physicalPage)
+    public bool Drop(ulong physicalPage)
     {
         if (!_pages.Remove(physicalPage, out PageTranslations? translations))
         {
-            return;
+            return false;
         }
         int position = _e.Position;
         foreach ((nint hot, int entry, int stale) in translations.Blocks)
@@ -168,6 +174,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             }
         }
         Statistics.Dropped += translations.Blocks.Count;
+        return true;
     }
 
     public void Flush()

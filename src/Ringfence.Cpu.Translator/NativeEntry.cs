@@ -13,6 +13,8 @@ internal static unsafe class NativeEntry
     public static Op* Enter(CpuState* s, Op* o)
     {
         s->Translated.Entries++;
+        // Where translated code comes out is not where the link led that came here.
+        s->LinkSlot = null;
         s->CodePage = s->Rip & ~(Region.PageBytes - 1UL);
         uint flags = Flags.GetArithmetic(s);
         s->HostFlags = (ushort)((flags << 8) | 0x200 | ((flags >> 11) & 1));

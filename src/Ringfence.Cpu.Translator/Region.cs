@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.State;
 
 namespace Ringfence.Cpu.Translator;
@@ -82,6 +83,7 @@ internal sealed unsafe class Region
     /// <summary>Added to offsets in a page for decoding, so that targets before the page stay positive.</summary>
     private const ulong Bias = 0x4000_0000;
 
+    private readonly byte* _page;
     private readonly bool _is64;
     private readonly Func<int, nint> _find;
     private readonly Action<GuestInstruction> _refine;
@@ -89,12 +91,13 @@ internal sealed unsafe class Region
     private readonly Decoder _decoder;
     private int _instructions;
 
-    /// <param name="page">The page's bytes.</param>
+    /// <param name="page">The page's bytes, which nobody writes to meanwhile.</param>
     /// <param name="find">The first op of the block at an offset, 0 if none is known.</param>
     /// <param name="refine">Has the last word on how an instruction is translated.</param>
     public Region(byte* page, bool is64, Func<int, nint> find, Action<GuestInstruction> refine)
     {
         _refine = refine;
+        _page = page;
         _is64 = is64;
         _find = find;
         _reader = new PageReader(page);
@@ -153,7 +156,7 @@ internal sealed unsafe class Region
     private RegionBlock? Decode(int offset)
     {
         Op* hot = (Op*)_find(offset);
-        if (hot == null || NativeEntry.IsEntry(hot))
+        if (hot == null || NativeEntry.IsEntry(hot) || !HotBlock.IsOf(hot, new ReadOnlySpan<byte>(_page + offset, hot->Displacement)))
         {
             return null;
         }

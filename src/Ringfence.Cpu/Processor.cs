@@ -54,6 +54,7 @@ public sealed unsafe partial class Processor : IDisposable
         Translator = translators?.Create(this);
         Registers = new SystemRegisters(this);
         Msrs = new ModelSpecificRegisters(this);
+        CpuidAnswers = new CpuidAnswers(model);
         Reset();
     }
 
@@ -109,6 +110,8 @@ public sealed unsafe partial class Processor : IDisposable
     internal SystemRegisters Registers { get; }
 
     internal ModelSpecificRegisters Msrs { get; }
+
+    internal CpuidAnswers CpuidAnswers { get; }
 
     /// <summary>The guest's time-stamp counter. It counts nanoseconds: 1 GHz.</summary>
     internal ulong TimeStamp => (ulong)_clock.Now + State->TscOffset;
@@ -231,7 +234,7 @@ public sealed unsafe partial class Processor : IDisposable
             s->InterruptShadow = InterruptShadow.None;
             Delivery.TrapPending = (s->SystemFlags & Flags.Trap) != 0;
             // RF, and on Intel's processors MOV SS before, let the next instruction's breakpoint pass (SDM 3A 6.8.3).
-            bool passes = (s->SystemFlags & Flags.Resume) != 0 || (shadow == InterruptShadow.MovSs && Debugging.HasCode && !Model.IsAmd);
+            bool passes = Debugging.HasCode && ((s->SystemFlags & Flags.Resume) != 0 || (shadow == InterruptShadow.MovSs && !Model.IsAmd));
             bool step = Delivery.TrapPending || Debugging.Pending != 0 || passes;
             if ((s->Attention & (Attentions.Code | Attentions.Debug)) != 0)
             {
@@ -339,6 +342,7 @@ public sealed unsafe partial class Processor : IDisposable
             ExecuteAlone(passes);
             return;
         }
+        s->SystemFlags &= ~(ulong)Flags.Resume;
         // A block that wants to be linked has looked in the jump cache already.
         Op* op = s->LinkSlot != null ? Blocks.Find() : ControlFlow.Dispatch(s);
         if (op == null && s->Event == ExitEvent.None)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Ringfence.Host;
@@ -26,6 +27,8 @@ public sealed unsafe class GuestMemory : IDisposable
     public const ulong MaximumSize = 1UL << 40;
 
     private readonly MemoryRegion[] _regions;
+    /// <summary>The length of the region between the VGA window and the PCI hole.</summary>
+    private readonly ulong _main;
     private byte* _mapping;
     private byte* _rom;
     private ulong _romLength;
@@ -47,6 +50,7 @@ public sealed unsafe class GuestMemory : IDisposable
             new(0, VgaWindow, (nint)_mapping),
             new(VgaWindowEnd, low - VgaWindowEnd, (nint)(_mapping + VgaWindowEnd)),
         };
+        _main = low - VgaWindowEnd;
         if (size > low)
         {
             regions.Add(new MemoryRegion(HighBase, size - low, (nint)(_mapping + low)));
@@ -82,17 +86,28 @@ public sealed unsafe class GuestMemory : IDisposable
     public bool IsRom(ulong address) => address < HighBase && HighBase - address <= _romLength;
 
     /// <summary>The host address of a guest-physical range, or null unless the whole range lies in one region or the ROM.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public byte* Pointer(ulong address, ulong length = 1)
+    {
+        // Nearly all that is asked for lies above the VGA window.
+        ulong offset = address - VgaWindowEnd;
+        return offset < _main && length <= _main - offset ? _mapping + address : PointerElsewhere(address, length);
+    }
+
+    /// <summary>The guest-physical address of a byte of RAM. False if the host address is of none.</summary>
+    public bool TryLocate(byte* host, out ulong address)
     {
         foreach (ref readonly MemoryRegion region in _regions.AsSpan())
         {
-            ulong offset = address - region.Address;
-            if (offset < region.Length && length <= region.Length - offset)
+            ulong offset = (ulong)(host - (byte*)region.HostAddress);
+            if (offset < region.Length)
             {
-                return (byte*)region.HostAddress + offset;
+                address = region.Address + offset;
+                return true;
             }
         }
-        return IsRom(address) && length <= HighBase - address ? _rom + (_romLength - (HighBase - address)) : null;
+        address = 0;
+        return false;
     }
 
     /// <summary>Copies guest memory out. False, with nothing copied, unless the whole range is RAM in one region.</summary>
@@ -143,6 +158,19 @@ public sealed unsafe class GuestMemory : IDisposable
     {
         Unmap();
         GC.SuppressFinalize(this);
+    }
+
+    private byte* PointerElsewhere(ulong address, ulong length)
+    {
+        foreach (ref readonly MemoryRegion region in _regions.AsSpan())
+        {
+            ulong offset = address - region.Address;
+            if (offset < region.Length && length <= region.Length - offset)
+            {
+                return (byte*)region.HostAddress + offset;
+            }
+        }
+        return IsRom(address) && length <= HighBase - address ? _rom + (_romLength - (HighBase - address)) : null;
     }
 
     private void UnmapRom()

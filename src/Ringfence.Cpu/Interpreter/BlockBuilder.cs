@@ -146,6 +146,10 @@ internal sealed unsafe class BlockBuilder : IDisposable
         {
             hot->Displacement = bytes;
             hot->Source = (ushort)(op - hot);
+            if (_reader.InRam)
+            {
+                HotBlock.Sign(hot, _reader.Bytes(bytes));
+            }
         }
         return new BuiltBlock((int)(op - ops), bytes, _reader.InRam, _reader.SecondPhysical);
     }
@@ -205,6 +209,9 @@ internal sealed unsafe class BlockBuilder : IDisposable
             }
             return _second[Position++ - _inFirst];
         }
+
+        /// <summary>The first so many bytes, all of the first page.</summary>
+        public ReadOnlySpan<byte> Bytes(int count) => new(_first, count);
 
         /// <summary>Bytes that were read.</summary>
         public void CopyTo(int position, Span<byte> destination)

@@ -7,7 +7,7 @@ namespace Ringfence.Cpu.Interpreter;
 
 /// <summary>
 /// Decoded blocks by physical address and mode. Pages that hold decoded code are known in 64-byte granules; a write to one of those turns
-/// every op of the page's blocks into <see cref="ControlFlow.Stale"/>, so that even the block that is running stops after the
+/// every op of the blocks decoded from it into <see cref="ControlFlow.Stale"/>, so that even the block that is running stops after the
 /// instruction that wrote. Memory is taken back all at once, when the arena is full.
 /// </summary>
 internal sealed unsafe class BlockCache : IDisposable
@@ -16,14 +16,13 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Each instruction with its guards and a place to stop, the guards of the block, its end.</summary>
     private const int MaximumOps = (MaximumInstructions * (GuardBinder.OpsPerInstruction + 1)) + 5;
     private const int ArenaOps = 1 << 20;
-    private const int Granule = 64;
     private const ulong HostPageMask = ~0xFFFUL;
 
     private readonly Processor _processor;
     private readonly CpuState* _s;
     private readonly GuestMemory _memory;
     private readonly BlockBuilder _builder;
-    private readonly Dictionary<ulong, nint> _blocks = [];
+    private readonly Dictionary<ulong, BlockPlace> _blocks = [];
     private readonly SharedCode _shared;
     /// <summary>Pages acquired for the block that is being decoded.</summary>
     private readonly List<int> _acquired = [];
@@ -71,7 +70,7 @@ internal sealed unsafe class BlockCache : IDisposable
     }
 
     /// <summary>The block at a physical address in the present mode, if it is known.</summary>
-    public Op* At(ulong physical) => _blocks.TryGetValue((physical << CodeMode.Width) | _s->Mode, out nint ops) ? (Op*)ops : null;
+    public Op* At(ulong physical) => _blocks.TryGetValue((physical << CodeMode.Width) | _s->Mode, out BlockPlace place) && place.IsValid ? (Op*)place.Ops : null;
 
     /// <summary>The block at RIP, decoded now if need be. Null: fetching it faulted, as recorded.</summary>
     public Op* Find()
@@ -86,9 +85,9 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         ulong key = (physical << CodeMode.Width) | s->Mode;
         Op* ops;
-        if (_blocks.TryGetValue(key, out nint known))
+        if (_blocks.TryGetValue(key, out BlockPlace place) && place.IsValid)
         {
-            ops = (Op*)known;
+            ops = (Op*)place.Ops;
         }
         else
         {
@@ -163,7 +162,7 @@ internal sealed unsafe class BlockCache : IDisposable
         _blocks.Clear();
         foreach (int index in _held)
         {
-            if (_pages[index] is { Blocks.Count: > 0 })
+            if (_pages[index] is { IsHeld: true })
             {
                 _shared.Release(index);
             }
@@ -207,18 +206,34 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         else if (block.Cacheable)
         {
-            Keep(ops, block, physical, key);
+            Keep(ref ops, block, physical, key, ref link);
         }
-        // Other code is outside RAM: it is decoded again each time. Its ops stay where they are, for links lead out of them.
-        _used += block.Ops;
+        else
+        {
+            // Code outside RAM: it is decoded again each time. Its ops stay where they are, for links lead out of them.
+            _used += block.Ops;
+        }
         ReleaseUnused();
         return ops;
     }
 
-    private void Keep(Op* ops, in BuiltBlock block, ulong physical, ulong key)
+    private void Keep(ref Op* ops, in BuiltBlock block, ulong physical, ulong key, ref Op** link)
     {
         Built++;
-        _blocks[key] = (nint)ops;
+        ref BlockPlace place = ref CollectionsMarshal.GetValueRefOrAddDefault(_blocks, key, out _);
+        if (block.Ops <= place.Room)
+        {
+            Op* old = (Op*)place.Ops;
+            new ReadOnlySpan<Op>(ops, block.Ops).CopyTo(new Span<Op>(old, block.Ops));
+            ops = old;
+            link = (Op*)link >= old && (Op*)link < old + place.Room ? null : link;
+            place = place with { IsValid = true };
+        }
+        else
+        {
+            place = new BlockPlace((nint)ops, block.Ops, true);
+            _used += block.Ops;
+        }
         Register(physical, block.Bytes, key, ops, block.Ops);
         int inFirst = (int)(GuestMemory.PageSize - (physical & 0xFFF));
         if (block.Bytes > inFirst)
@@ -227,32 +242,32 @@ internal sealed unsafe class BlockCache : IDisposable
         }
     }
 
-    /// <summary>Drops the blocks of a page if any was decoded from what has been written.</summary>
+    /// <summary>Drops the blocks that were decoded from what has been written. A page without blocks is let go by the write after that, not at once:
+    /// code that is rewritten again and again would be held and let go each time.</summary>
     private void DropWritten(int index, ulong physical, int size)
     {
-        if (_pages[index] is not { Blocks.Count: > 0 } page)
+        if (_pages[index] is not { IsHeld: true } page)
         {
             return;
         }
-        if ((page.Granules & Granules((int)(physical & 0xFFF), size)) != 0)
+        int offset = (int)(physical & 0xFFF);
+        if (!page.HasBlocks)
         {
-            Invalidate(page);
-            _processor.Translator?.Drop(physical & HostPageMask);
+            page.IsHeld = false;
             _shared.Release(index);
         }
-    }
-
-    private static ulong Granules(int offset, int bytes)
-    {
-        int first = offset / Granule;
-        int last = Math.Min((offset + bytes - 1) / Granule, 63);
-        return (ulong.MaxValue >> (63 - last)) & (ulong.MaxValue << first);
+        else if (page.HasBlocksFrom(offset, size))
+        {
+            // Translations are made of several blocks, and dropped by the page.
+            bool whole = _processor.Translator?.Drop(physical & HostPageMask) ?? false;
+            page.Drop(whole ? 0 : offset, whole ? (int)GuestMemory.PageSize : size, _blocks);
+        }
     }
 
     /// <summary>Before bytes of a page are decoded: from here on no write to it goes unnoticed.</summary>
     public void Acquire(ulong physical)
     {
-        if (_shared.PageIndex(physical) is >= 0 and int index && _pages[index] is not { Blocks.Count: > 0 } && !_acquired.Contains(index))
+        if (_shared.PageIndex(physical) is >= 0 and int index && _pages[index] is not { IsHeld: true } && !_acquired.Contains(index))
         {
             _shared.Acquire(_processor, index, physical);
             Protect(index, physical);
@@ -265,13 +280,16 @@ internal sealed unsafe class BlockCache : IDisposable
     {
         foreach (int index in _acquired)
         {
-            if (_pages[index] is { Blocks.Count: > 0 })
-            {
-                _held.Add(index);
-            }
-            else
+            if (_pages[index] is not { HasBlocks: true } page)
             {
                 _shared.Release(index);
+                continue;
+            }
+            page.IsHeld = true;
+            if (!page.IsListed)
+            {
+                page.IsListed = true;
+                _held.Add(index);
             }
         }
         _acquired.Clear();
@@ -294,24 +312,7 @@ internal sealed unsafe class BlockCache : IDisposable
             // ROM never changes.
             return;
         }
-        CodePage page = _pages[index] ??= new CodePage();
-        page.Granules |= Granules((int)(physical & 0xFFF), bytes);
-        page.Blocks.Add((key, (nint)ops, count));
-    }
-
-    private void Invalidate(CodePage page)
-    {
-        foreach ((ulong key, nint ops, int count) in page.Blocks)
-        {
-            // The key may be a newer block's already, when this one reached over two pages; that one is then decoded once more.
-            _blocks.Remove(key);
-            for (int i = 0; i < count; i++)
-            {
-                ((Op*)ops)[i].Handler = &ControlFlow.Stale;
-            }
-        }
-        page.Blocks.Clear();
-        page.Granules = 0;
+        (_pages[index] ??= new CodePage()).Add((int)(physical & 0xFFF), bytes, key, ops, count);
     }
 
     private void ClearJumpCache()
@@ -329,13 +330,6 @@ internal sealed unsafe class BlockCache : IDisposable
         _arena = null;
         NativeMemory.Free(_jumpCache);
         _builder.Dispose();
-    }
-
-    private sealed class CodePage
-    {
-        public ulong Granules { get; set; }
-
-        public List<(ulong Key, nint Ops, int Count)> Blocks { get; } = [];
     }
 }
 

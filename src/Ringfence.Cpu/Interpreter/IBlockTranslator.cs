@@ -25,8 +25,8 @@ public unsafe interface IBlockTranslator : IDisposable
     /// <summary>Translates the block that begins with <paramref name="hot"/>, if it can be. RIP is the block's start.</summary>
     void Translate(Op* hot);
 
-    /// <summary>What was decoded from a page is worth nothing any more.</summary>
-    void Drop(ulong physicalPage);
+    /// <summary>What was translated of a page is worth nothing any more. True if there was any: then all blocks of the page are to be decoded anew.</summary>
+    bool Drop(ulong physicalPage);
 
     /// <summary>All blocks are being forgotten. None is running.</summary>
     void Flush();

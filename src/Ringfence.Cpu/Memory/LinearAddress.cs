@@ -28,7 +28,11 @@ internal static unsafe class LinearAddress
     /// sign. What comes of an address whose sign bits differ is not canonical.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Unmask(CpuState* s, ulong linear) =>
-        ((s->Cr3 & ControlBits.LamUser) | (s->Cr4 & ControlBits.LamSupervisor)) == 0 ? linear : UnmaskAsSet(s, linear);
+        AnyMasked(s) ? UnmaskAsSet(s, linear) : linear;
+
+    /// <summary>Masking is in force for some addresses.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool AnyMasked(CpuState* s) => ((s->Cr3 & ControlBits.LamUser) | (s->Cr4 & ControlBits.LamSupervisor)) != 0;
 
     private static bool IsCanonicalFor57(CpuState* s, ulong address) =>
         (s->Cr4 & ControlBits.La57) != 0 && (long)(address << 7) >> 7 == (long)address;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
@@ -19,10 +20,7 @@ internal sealed unsafe class Mmu : IDisposable
     /// <summary>In force while alignment is checked: tags for execution only, so that all data comes by <see cref="Access"/>.</summary>
     private readonly Tlb _aligned = new();
     private readonly PageWalker _walker;
-    /// <summary>The last page found to be no RAM, for devices that are touched again and again. Odd when there is none.</summary>
-    private ulong _devicePage = 1;
-    private ulong _devicePhysical;
-    private TlbEntry* _deviceTlb;
+    private readonly SlowPages _slow = new();
     private bool _checksAlignment;
     private bool _checkedAlignment;
 
@@ -42,13 +40,10 @@ internal sealed unsafe class Mmu : IDisposable
     public void SelectTlb()
     {
         _checksAlignment = _s->Cpl == 3 && (_s->SystemFlags & Flags.AlignmentCheck) != 0 && (_s->Cr0 & ControlBits.AlignmentMask) != 0;
-        TlbEntry* chosen = _checksAlignment ? _aligned.Table : Current.Table;
-        _s->Tlb = chosen;
         // Translated code keeps none of what RFLAGS.AC admits, and all of it is for one privilege.
-        TlbContext context = _cache.Current;
-        TlbEntry* kept = _s->Cpl == 3 ? context.User.Table
-            : (_s->Cr4 & ControlBits.Smap) != 0 ? context.Supervisor.Table : context.SupervisorAc.Table;
+        TlbEntry* kept = _s->Cpl == 3 ? _s->TlbUser : (_s->Cr4 & ControlBits.Smap) != 0 ? _s->TlbSupervisor : _s->TlbSupervisorAc;
         _s->SiteTlb = kept;
+        _s->Tlb = _checksAlignment ? _aligned.Table : _s->Cpl == 3 || SmapInForce ? kept : _s->TlbSupervisorAc;
         if (_checksAlignment != _checkedAlignment)
         {
             _checkedAlignment = _checksAlignment;
@@ -57,12 +52,29 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     /// <summary>What data is translated by now: STAC and CLAC change it without a call.</summary>
-    private Tlb Current => _s->Cpl == 3 ? _cache.Current.User : SmapInForce ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
+    private Tlb Current
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => _s->Cpl == 3 ? _cache.Current.User : SmapInForce ? _cache.Current.Supervisor : _cache.Current.SupervisorAc;
+    }
 
     /// <summary>Supervisor accesses to user pages fault now.</summary>
-    private bool SmapInForce => (_s->Cr4 & ControlBits.Smap) != 0 && (_s->SystemFlags & Flags.AlignmentCheck) == 0;
+    private bool SmapInForce
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => (_s->Cr4 & ControlBits.Smap) != 0 && (_s->SystemFlags & Flags.AlignmentCheck) == 0;
+    }
 
-    private bool LongMode => (_s->Efer & ControlBits.LongModeActive) != 0;
+    /// <summary>Where the TLB would have a page for implicit supervisor accesses, which ignore RFLAGS.AC (SDM 3A 4.6.1).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private TlbEntry* SystemEntry(ulong linear) =>
+        ((_s->Cr4 & ControlBits.Smap) != 0 ? _s->TlbSupervisor : _s->TlbSupervisorAc) + ((linear >> 12) & (Tlb.Entries - 1));
+
+    private bool LongMode
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => (_s->Efer & ControlBits.LongModeActive) != 0;
+    }
 
     /// <summary>The process-context identifier in force.</summary>
     private uint Pcid => (_s->Cr4 & ControlBits.Pcid) != 0 ? (uint)(_s->Cr3 & ControlBits.PcidMask) : 0;
@@ -71,6 +83,12 @@ internal sealed unsafe class Mmu : IDisposable
     /// then data moves as <paramref name="transfer"/> says, to or from <paramref name="data"/>.</summary>
     public bool Access(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
+        ref SlowPages.SlowPage page = ref _slow[linear];
+        if (page.Permits(linear, size, rights, _s->Tlb))
+        {
+            TransferSlowly(ref page, linear, size, transfer, data);
+            return true;
+        }
         Tlb tlb = Current;
         TlbEntry* entry = tlb.Table + ((linear >> 12) & (Tlb.Entries - 1));
         if (_checksAlignment && IsMisaligned(linear, size))
@@ -130,11 +148,6 @@ internal sealed unsafe class Mmu : IDisposable
         }
         if (first == size)
         {
-            if ((linear & ~OffsetMask) == _devicePage && Current.Table == _deviceTlb)
-            {
-                Transfer(_devicePhysical | (linear & OffsetMask), size, transfer, data);
-                return true;
-            }
             if (!Translate(address, rights, linear, out ulong physical))
             {
                 return false;
@@ -180,12 +193,24 @@ internal sealed unsafe class Mmu : IDisposable
         : !_processor.Debugging.HasData || _processor.Debugging.MayAccess(linear, size, AccessKind.Read, AccessKind.Write);
 
     /// <summary>Translates the address of an instruction for the present privilege, fills the TLB, or records the fault.</summary>
-    public bool TranslateFetch(ulong linear, out ulong physical) => Translate(linear, AccessKind.Execute, linear, out physical);
+    public bool TranslateFetch(ulong linear, out ulong physical)
+    {
+        TlbEntry* entry = _s->Tlb + ((linear >> 12) & (Tlb.Entries - 1));
+        return ((entry->Execute ^ linear) < GuestMemory.PageSize && _memory.TryLocate((byte*)(linear + entry->Addend), out physical))
+            || Translate(linear, AccessKind.Execute, linear, out physical);
+    }
 
     /// <summary>Reads a system structure (descriptor, TSS) with supervisor rights whatever the CPL. False: the fault is recorded.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool ReadSystem<T>(ulong linear, out T value)
         where T : unmanaged
     {
+        TlbEntry* entry = SystemEntry(linear);
+        if ((entry->Read ^ linear) <= GuestMemory.PageSize - (ulong)sizeof(T) && !LinearAddress.AnyMasked(_s))
+        {
+            value = *(T*)(linear + entry->Addend);
+            return true;
+        }
         T read = default;
         bool done = AccessSystem(linear, sizeof(T), AccessKind.Read, (byte*)&read);
         value = read;
@@ -193,7 +218,40 @@ internal sealed unsafe class Mmu : IDisposable
     }
 
     public bool WriteSystem<T>(ulong linear, T value)
-        where T : unmanaged => AccessSystem(linear, sizeof(T), AccessKind.Write, (byte*)&value);
+        where T : unmanaged
+    {
+        byte* host = SystemRoom(linear, sizeof(T));
+        if (host != null)
+        {
+            *(T*)host = value;
+            return true;
+        }
+        return AccessSystem(linear, sizeof(T), AccessKind.Write, (byte*)&value);
+    }
+
+    /// <summary>Where operands can be read in place, as the TLB knows; null: the long way.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public byte* Readable(ulong linear, int size)
+    {
+        TlbEntry* entry = _s->Tlb + ((linear >> 12) & (Tlb.Entries - 1));
+        return (entry->Read ^ linear) <= GuestMemory.PageSize - (ulong)size ? (byte*)(linear + entry->Addend) : null;
+    }
+
+    /// <summary>Likewise written.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public byte* Room(ulong linear, int size)
+    {
+        TlbEntry* entry = _s->Tlb + ((linear >> 12) & (Tlb.Entries - 1));
+        return (entry->Write ^ linear) <= GuestMemory.PageSize - (ulong)size ? (byte*)(linear + entry->Addend) : null;
+    }
+
+    /// <summary>Where a system structure can be written in place; null: the long way.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public byte* SystemRoom(ulong linear, int size)
+    {
+        TlbEntry* entry = SystemEntry(linear);
+        return (entry->Write ^ linear) <= GuestMemory.PageSize - (ulong)size && !LinearAddress.AnyMasked(_s) ? (byte*)(linear + entry->Addend) : null;
+    }
 
     /// <summary>Whether a range could be written as a system structure; if not, the fault is recorded. Only outside long mode.</summary>
     public bool ProbeSystemWrite(ulong linear, int size)
@@ -290,7 +348,7 @@ internal sealed unsafe class Mmu : IDisposable
     /// <summary>Of what is kept beside the cache: to be called when any translation is forgotten.</summary>
     private void ForgetOthers()
     {
-        _devicePage = 1;
+        _slow.Forget();
         _aligned.FlushAll();
         _walker.Forget();
         _processor.Translator?.TranslationsChanged();
@@ -428,11 +486,9 @@ internal sealed unsafe class Mmu : IDisposable
         byte* host = _memory.Pointer(page.Physical, GuestMemory.PageSize);
         if (host == null || _processor.IsApicPage(page.Physical))
         {
-            if (tlb == Current && forData && page.Readable && page.Writable && page.Dirty)
+            if (forData && !_processor.Debugging.HasData)
             {
-                _devicePage = tag;
-                _devicePhysical = page.Physical;
-                _deviceTlb = tlb.Table;
+                _slow.Keep(tag, tlb.Table, page.Physical, null, page.Readable, page.Writable && page.Dirty);
             }
             return;
         }
@@ -444,10 +500,17 @@ internal sealed unsafe class Mmu : IDisposable
         {
             entry->Read = tag;
         }
-        if (page.Writable && page.Dirty && forData && !writesWatched && !_memory.IsRom(page.Physical) && !_processor.Blocks.HasCode(page.Physical))
+        if (page.Writable && page.Dirty && forData && !writesWatched && !_memory.IsRom(page.Physical))
         {
-            entry->Write = tag;
-            _processor.Blocks.NoteWritable(page.Physical, tag);
+            if (!_processor.Blocks.HasCode(page.Physical))
+            {
+                entry->Write = tag;
+                _processor.Blocks.NoteWritable(page.Physical, tag);
+            }
+            else if (!_processor.Debugging.HasData)
+            {
+                _slow.Keep(tag, tlb.Table, page.Physical, host, false, true);
+            }
         }
         if (page.Executable && forCode)
         {
@@ -487,7 +550,35 @@ internal sealed unsafe class Mmu : IDisposable
         }
     }
 
+    /// <summary>As <see cref="Transfer"/>, for a page that is known to need it.</summary>
+    private void TransferSlowly(ref SlowPages.SlowPage page, ulong linear, int size, AccessKind kind, byte* data)
+    {
+        ulong physical = page.PhysicalAddress(linear);
+        if (page.Host == null)
+        {
+            TransferMmio(physical, size, kind, data);
+            return;
+        }
+        byte* host = page.Host + (linear & OffsetMask);
+        if (kind != AccessKind.Write)
+        {
+            Copy(data, host, size);
+            return;
+        }
+        Copy(host, data, size);
+        if (_processor.Blocks.HasCode(physical))
+        {
+            _processor.Blocks.CodeWritten(physical, size);
+        }
+        else
+        {
+            // The next write makes it writable without notice again.
+            page = default;
+        }
+    }
+
     /// <summary>Naturally sized copies are single accesses: other vCPUs must not see half of one.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Copy(byte* destination, byte* source, int size)
     {
         switch (size)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
@@ -60,7 +61,11 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
     /// <summary>The page-fault error code of the last walk that failed.
     public uint FaultCode { get; private set; }
 
-    private bool LongMode => (_s->Efer & ControlBits.LongModeActive) != 0;
+    private bool LongMode
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => (_s->Efer & ControlBits.LongModeActive) != 0;
+    }
 
     /// <summary>To be called when any translation is forgotten.</summary>
     public void Forget() => _generation++;
@@ -92,6 +97,7 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
         {
             return Fail(kind, user, 0);
         }
+        ulong reserved = ReservedAddress | (nxe ? 0UL : NoExecute) | (LongMode ? 0UL : 0x7FF0_0000_0000_0000UL);
         while (true)
         {
             int shift = wide ? 12 + (9 * level) : 12 + (10 * level);
@@ -104,7 +110,7 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
             }
             bool leaf = level == 0
                 || ((entry & PageSizeBit) != 0 && (wide ? level <= 2 : (_s->Cr4 & ControlBits.PageSizeExtensions) != 0));
-            if (wide ? IsReserved(entry, level, leaf, nxe) : leaf && level == 1 && (entry & _reserved4M) != 0)
+            if (wide ? (entry & (reserved | ReservedAt(level, leaf))) != 0 : leaf && level == 1 && (entry & _reserved4M) != 0)
             {
                 return Fail(kind, user, (uint)Present | ReservedFault);
             }
@@ -166,6 +172,7 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
     }
 
     /// <summary>Where the walk begins. False: PAE's pointer for the address is not present.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryStart(ulong linear, out int level, out ulong table)
     {
         level = 1;
@@ -185,22 +192,14 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
         return (pointer & Present) != 0;
     }
 
-    private bool IsReserved(ulong entry, int level, bool leaf, bool nxe)
-    {
-        ulong reserved = ReservedAddress | (nxe ? 0UL : NoExecute) | (LongMode ? 0UL : 0x7FF0_0000_0000_0000UL);
-        if (level > 2 || (level == 2 && !_pages1G))
-        {
-            reserved |= PageSizeBit;
-        }
-        if (leaf && level > 0)
-        {
-            // Between the PAT bit (12) and the page frame.
-            reserved |= ((1UL << (12 + (9 * level))) - 1) & ~0x1FFFUL;
-        }
-        return (entry & reserved) != 0;
-    }
+    /// <summary>What is reserved in an entry of one level, whatever the mode: the page-size bit where no page can be, and between the PAT bit (12)
+    /// and the frame of a large page.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ulong ReservedAt(int level, bool leaf) => (level > 2 || (level == 2 && !_pages1G) ? PageSizeBit : 0)
+        | (leaf && level > 0 ? ((1UL << (12 + (9 * level))) - 1) & ~0x1FFFUL : 0);
 
     /// <summary>What the page's protection key denies: bit 0 access, bit 1 writing (SDM 3A 4.6.2).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private uint KeyRights(ulong leaf, bool userPage, out bool keyed)
     {
         int key = (int)(leaf >> 59) & 15;
@@ -209,6 +208,7 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
         return inForce ? ((userPage ? _s->Pkru : _s->Pkrs) >> (2 * key)) & 3 : 0;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool DeniedByKey(AccessKind kind, bool user, uint keyRights) => kind switch
     {
         AccessKind.Read => (keyRights & 1) != 0,
@@ -216,6 +216,7 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
         _ => false,
     };
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool Permit(AccessKind kind, bool user, bool userPagesBarred, ulong rights, bool noExecute, uint keyRights, ref Translation page)
     {
         bool userPage = (rights & User) != 0;

@@ -8,7 +8,8 @@ namespace Ringfence.Cpu.SystemLevel;
 internal sealed unsafe class EventDelivery(Processor processor)
 {
     private readonly CpuState* _s = processor.State;
-    private readonly List<string> _shutdownPath = [];
+    /// <summary>The faults that may yet end in a shutdown, oldest first.</summary>
+    private readonly List<Met> _path = [];
 
     private enum Source
     {
@@ -34,7 +35,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
     {
         Vectors vector = (Vectors)_s->FaultVector;
         uint error = _s->FaultError;
-        _shutdownPath.Clear();
+        _path.Clear();
         for (int inTurn = 0; ; inTurn++)
         {
             if (inTurn == MaximumInTurn)
@@ -45,8 +46,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
                 return;
             }
             processor.Tasks.TakeSwitched();
-            _shutdownPath.Add(string.Create(CultureInfo.InvariantCulture, $"{Mnemonic(vector)}({error:x}) at {_s->Cs.Selector:x}:{_s->Rip:x}")
-                + (vector == Vectors.PageFault ? string.Create(CultureInfo.InvariantCulture, $" cr2={_s->FaultAddress:x}") : ""));
+            _path.Add(new Met(vector, error, _s->Cs.Selector, _s->Rip, _s->FaultAddress, false));
             if (vector == Vectors.PageFault)
             {
                 _s->Cr2 = _s->FaultAddress;
@@ -60,8 +60,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
             _s->Event = ExitEvent.None;
             if (vector == Vectors.DoubleFault)
             {
-                _shutdownPath.Add($"{Mnemonic(second)} while delivering #DF");
-                ShutdownReport = string.Join(", then ", _shutdownPath);
+                ShutdownReport = string.Join(", then ", _path.Select(Describe).Append($"{Mnemonic(second)} while delivering #DF"));
                 _s->Event = ExitEvent.Shutdown;
                 return;
             }
@@ -71,7 +70,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
             }
             if ((IsContributory(vector) && IsContributory(second)) || (vector == Vectors.PageFault && (IsContributory(second) || second == Vectors.PageFault)))
             {
-                _shutdownPath.Add(Mnemonic(second));
+                _path.Add(new Met(second, 0, 0, 0, 0, true));
                 vector = Vectors.DoubleFault;
                 error = 0;
             }
@@ -120,6 +119,10 @@ internal sealed unsafe class EventDelivery(Processor processor)
 
     private static bool IsContributory(Vectors vector) => vector is Vectors.DivideError or Vectors.InvalidTss or Vectors.SegmentNotPresent
         or Vectors.StackFault or Vectors.GeneralProtection;
+
+    private static string Describe(Met met) => met.Second ? Mnemonic(met.Vector)
+        : string.Create(CultureInfo.InvariantCulture, $"{Mnemonic(met.Vector)}({met.Error:x}) at {met.Cs:x}:{met.Rip:x}")
+            + (met.Vector == Vectors.PageFault ? string.Create(CultureInfo.InvariantCulture, $" cr2={met.Address:x}") : "");
 
     private static string Mnemonic(Vectors vector) => vector switch
     {
@@ -215,11 +218,11 @@ internal sealed unsafe class EventDelivery(Processor processor)
         {
             return GateFault(Vectors.GeneralProtection, vector);
         }
-        if (!processor.Mmu.ReadSystem(_s->IdtBase + at, out ulong low) || !processor.Mmu.ReadSystem(_s->IdtBase + at + 8, out ulong high))
+        if (!processor.Mmu.ReadSystem(_s->IdtBase + at, out UInt128 entry))
         {
             return false;
         }
-        Descriptor gate = new(low, high);
+        Descriptor gate = new((ulong)entry, (ulong)(entry >> 64));
         if (!gate.IsSystem || gate.Type is not (14 or 15) || (source == Source.Software && gate.Dpl < _s->Cpl))
         {
             return GateFault(Vectors.GeneralProtection, vector);
@@ -235,26 +238,38 @@ internal sealed unsafe class EventDelivery(Processor processor)
         }
         uint cpl = code.IsConforming ? _s->Cpl : code.Dpl;
         bool inward = cpl < _s->Cpl;
-        SegmentRegister ss = _s->Ss;
         ulong sp = _s->Gpr[4];
-        if ((inward || gate.GateIst != 0) && !InnerStack.TryFind(processor, cpl, gate.GateIst, out SegmentRegister inner, out sp))
+        if ((inward || gate.GateIst != 0) && !InnerStack.TryFind(processor, cpl, gate.GateIst, out _, out sp))
         {
             return false;
         }
-        if (inward)
+        // 64-bit mode aligns the frame (SDM 3A 6.14.2), and asks nothing of SS.
+        StackWriter stack = new(processor, 8, _s->Ss, sp & ~15UL, cpl, true);
+        ulong* frame = stack.Reserve(hasError ? 6 : 5);
+        if (frame != null)
         {
-            ss = new SegmentRegister { Selector = cpl, Attributes = SegmentAttributes.Unusable | (cpl << 5) };
+            *frame = error;
+            frame += hasError ? 1 : 0;
+            frame[0] = _s->Rip;
+            frame[1] = _s->Cs.Selector;
+            frame[2] = flags;
+            frame[3] = _s->Gpr[4];
+            frame[4] = _s->Ss.Selector;
         }
-        // 64-bit mode aligns the frame (SDM 3A 6.14.2).
-        StackWriter stack = new(processor, 8, ss, sp & ~15UL, cpl, true);
-        if (!stack.Push(_s->Ss.Selector) || !stack.Push(_s->Gpr[4]) || !stack.Push(flags) || !stack.Push(_s->Cs.Selector)
-            || !stack.Push(_s->Rip) || (hasError && !stack.Push(error))
-            || !processor.Segments.EnterCode(code, address, (ushort)((selector & ~3u) | cpl), cpl, gate.GateOffset64))
+        else if (!stack.Push(_s->Ss.Selector) || !stack.Push(_s->Gpr[4]) || !stack.Push(flags) || !stack.Push(_s->Cs.Selector)
+            || !stack.Push(_s->Rip) || (hasError && !stack.Push(error)))
+        {
+            return false;
+        }
+        if (!processor.Segments.EnterCode(code, address, (ushort)((selector & ~3u) | cpl), cpl, gate.GateOffset64))
         {
             return false;
         }
         stack.Commit();
-        _s->Ss = ss;
+        if (inward)
+        {
+            _s->Ss = new SegmentRegister { Selector = cpl, Attributes = SegmentAttributes.Unusable | (cpl << 5) };
+        }
         EnterHandler(gate.Type == 14);
         return true;
     }
@@ -332,6 +347,7 @@ internal sealed unsafe class EventDelivery(Processor processor)
             _s->Es = _s->Ds = _s->Fs = _s->Gs = new SegmentRegister { Attributes = SegmentAttributes.Unusable };
         }
         EnterHandler(gate.Type is 6 or 14);
+        processor.ModeChanged();
         return true;
     }
 
@@ -358,6 +374,8 @@ internal sealed unsafe class EventDelivery(Processor processor)
     {
         ulong cleared = Flags.Trap | Flags.NestedTask | Flags.Resume | Flags.Virtual8086 | (interruptGate ? Flags.Interrupt : 0u);
         _s->SystemFlags &= ~cleared;
-        processor.ModeChanged();
     }
+
+    /// <param name="Second">Met while the one before was delivered: with that it made a double fault.</param>
+    private readonly record struct Met(Vectors Vector, uint Error, uint Cs, ulong Rip, ulong Address, bool Second);
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
 
@@ -7,7 +8,10 @@ namespace Ringfence.Cpu.SystemLevel;
 internal static unsafe class PortAccess
 {
     /// <summary>Checks IOPL and the I/O permission bitmap. False: the fault is recorded.</summary>
-    public static bool Allowed(CpuState* s, ushort port, int size)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Allowed(CpuState* s, ushort port, int size) => s->Cpl == 0 || AllowedByLevelOrMap(s, port, size);
+
+    private static bool AllowedByLevelOrMap(CpuState* s, ushort port, int size)
     {
         bool v86 = (s->SystemFlags & Flags.Virtual8086) != 0;
         if ((s->Cr0 & ControlBits.ProtectedMode) == 0 || (!v86 && s->Cpl <= (uint)(s->SystemFlags & Flags.Iopl) >> 12))

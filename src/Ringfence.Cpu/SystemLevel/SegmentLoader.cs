@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
@@ -14,7 +15,11 @@ internal sealed unsafe class SegmentLoader(Processor processor)
 
     private readonly CpuState* _s = processor.State;
 
-    private bool LongMode => (_s->Efer & ControlBits.LongModeActive) != 0;
+    private bool LongMode
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => (_s->Efer & ControlBits.LongModeActive) != 0;
+    }
 
     private bool RealOrV86 => (_s->Mode & CodeMode.Protected) == 0;
 
@@ -281,6 +286,7 @@ internal sealed unsafe class SegmentLoader(Processor processor)
     }
 
     /// <summary>Reads a descriptor from the GDT or LDT. A selector beyond its table raises <paramref name="vector"/> with the selector.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool TryReadDescriptor(ushort selector, Vectors vector, out Descriptor descriptor, out ulong address)
     {
         descriptor = default;
@@ -340,9 +346,14 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         {
             _s->Cs.Base = 0;
         }
+        // Of all that the mode is made of, only CS and the privilege are other ones.
+        bool same = code64 && (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 && cpl == _s->Cpl;
         _s->Cpl = cpl;
         _s->Rip = code64 ? offset : (uint)offset;
-        processor.ModeChanged();
+        if (!same)
+        {
+            processor.ModeChanged();
+        }
         return true;
     }
 
@@ -356,6 +367,7 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         return true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool MarkAccessed(in Descriptor descriptor, ulong address) =>
         descriptor.IsAccessed || processor.Mmu.WriteSystem(address + 5, (byte)(descriptor.Attributes | SegmentAttributes.Accessed));
 
@@ -378,6 +390,7 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         return true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryLocate(ushort selector, uint size, out ulong address)
     {
         uint index = selector & ~7u;
@@ -565,7 +578,10 @@ internal sealed unsafe class SegmentLoader(Processor processor)
             {
                 DropInaccessible(rpl);
             }
-            processor.ModeChanged();
+            if (!wide)
+            {
+                processor.ModeChanged();
+            }
         }
         if (interrupt)
         {
@@ -649,7 +665,15 @@ internal sealed unsafe class SegmentLoader(Processor processor)
         ulong reach = operandSize == 2 ? 0xFFFF : ulong.MaxValue;
         keep |= ~reach;
         Flags.Set(_s, (flags & ~keep) | (old & keep));
-        processor.ModeChanged();
+        ulong changed = old ^ _s->SystemFlags;
+        if ((changed & Flags.Virtual8086) != 0)
+        {
+            processor.ModeChanged();
+        }
+        else if ((changed & Flags.AlignmentCheck) != 0)
+        {
+            processor.Mmu.SelectTlb();
+        }
         processor.NoteInterrupts();
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
@@ -8,6 +9,9 @@ namespace Ringfence.Cpu.SystemLevel;
 /// <summary>Pushes a frame on the present or a new stack; the stack pointer moves only at <see cref="Commit"/>, so a fault leaves it alone.</summary>
 internal unsafe ref struct StackWriter
 {
+    /// <summary>The largest frame but that of virtual-8086 mode: five words and an error code.</summary>
+    private const int Words = 6;
+
     private readonly Processor _processor;
     private readonly int _size;
     private readonly ulong _base;
@@ -15,6 +19,9 @@ internal unsafe ref struct StackWriter
     private readonly bool _user;
     private readonly bool _current;
     private readonly SegmentRegister _segment;
+    /// <summary>The host address of what lies above the room that was found at once, and how many bytes of it are left.</summary>
+    private readonly byte* _top;
+    private int _room;
     private ulong _pointer;
 
     public StackWriter(Processor processor, int size, in SegmentRegister ss, ulong pointer, uint cpl, bool wide)
@@ -32,6 +39,14 @@ internal unsafe ref struct StackWriter
         _user = cpl == 3;
         _current = current;
         _segment = ss;
+        int room = Words * size;
+        ulong bottom = (pointer & _mask) - (ulong)room;
+        if ((pointer & _mask) >= (ulong)room && (wide || IsInside(bottom, room)))
+        {
+            byte* host = IsImplicit ? processor.Mmu.SystemRoom(LinearOf(bottom), room) : processor.Mmu.Room(LinearOf(bottom), room);
+            _top = host + room;
+            _room = host == null ? 0 : room;
+        }
     }
 
     /// <summary>The stack as SS:rSP is now.</summary>
@@ -42,28 +57,46 @@ internal unsafe ref struct StackWriter
         return new StackWriter(processor, size, s->Ss, s->Gpr[4], s->Cpl, wide, true);
     }
 
+    /// <summary>So many words of 8 bytes in one piece on a stack of 64-bit mode, the last to be pushed first. Null: they are to be pushed one by one.</summary>
+    public ulong* Reserve(int words)
+    {
+        int bytes = words * sizeof(ulong);
+        if (_room < bytes)
+        {
+            return null;
+        }
+        _room -= bytes;
+        _pointer -= (ulong)bytes;
+        return (ulong*)(_top - ((Words * sizeof(ulong)) - _room));
+    }
+
     public bool Push(ulong value)
     {
         CpuState* s = _processor.State;
         ulong pointer = (_pointer - (ulong)_size) & _mask;
-        ulong linear = _mask == ulong.MaxValue ? pointer : (uint)(_base + pointer);
-        if (!IsInside(pointer))
+        bool done;
+        if (_room != 0)
+        {
+            _room -= _size;
+            Store(_top - ((Words * _size) - _room), value);
+            done = true;
+        }
+        else if (!IsInside(pointer, _size))
         {
             return _processor.Segments.Fault(Vectors.StackFault, _current || _mask == ulong.MaxValue ? 0 : _segment.Selector);
         }
-        bool done;
-        if (!IsImplicit)
+        else if (!IsImplicit)
         {
             *(ulong*)s->Scratch = value;
-            done = _processor.Mmu.Access(linear, _size, AccessKind.Write, AccessKind.Write, s->Scratch);
+            done = _processor.Mmu.Access(LinearOf(pointer), _size, AccessKind.Write, AccessKind.Write, s->Scratch);
         }
         else
         {
             done = _size switch
             {
-                2 => _processor.Mmu.WriteSystem(linear, (ushort)value),
-                4 => _processor.Mmu.WriteSystem(linear, (uint)value),
-                _ => _processor.Mmu.WriteSystem(linear, value),
+                2 => _processor.Mmu.WriteSystem(LinearOf(pointer), (ushort)value),
+                4 => _processor.Mmu.WriteSystem(LinearOf(pointer), (uint)value),
+                _ => _processor.Mmu.WriteSystem(LinearOf(pointer), value),
             };
         }
         if (done)
@@ -77,7 +110,19 @@ internal unsafe ref struct StackWriter
     /// masking grant to the code's own accesses.</summary>
     private readonly bool IsImplicit => _processor.State->Cpl == 3 && !_user;
 
-    private readonly bool IsInside(ulong pointer)
+    private readonly ulong LinearOf(ulong pointer) => _mask == ulong.MaxValue ? pointer : (uint)(_base + pointer);
+
+    private readonly void Store(byte* host, ulong value)
+    {
+        switch (_size)
+        {
+            case 2: *(ushort*)host = (ushort)value; break;
+            case 4: *(uint*)host = (uint)value; break;
+            default: *(ulong*)host = value; break;
+        }
+    }
+
+    private readonly bool IsInside(ulong pointer, int size)
     {
         if (_mask == ulong.MaxValue)
         {
@@ -86,7 +131,7 @@ internal unsafe ref struct StackWriter
         }
         fixed (SegmentRegister* segment = &_segment)
         {
-            return SegmentGuard.Permits(_processor.State, segment, pointer, (ulong)_size, true);
+            return SegmentGuard.Permits(_processor.State, segment, pointer, (ulong)size, true);
         }
     }
 
@@ -100,9 +145,14 @@ internal unsafe ref struct StackWriter
 /// <summary>Pops from the present stack; the stack pointer moves only at <see cref="Commit"/>.</summary>
 internal unsafe ref struct StackReader
 {
+    /// <summary>What IRET pops.</summary>
+    private const int Words = 5;
+
     private readonly Processor _processor;
     private readonly int _size;
     private readonly ulong _mask;
+    /// <summary>The words that were found at once, or null.</summary>
+    private readonly byte* _words;
     private ulong _offset;
 
     public StackReader(Processor processor, int size)
@@ -111,9 +161,28 @@ internal unsafe ref struct StackReader
         _size = size;
         CpuState* s = processor.State;
         _mask = (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 ? ulong.MaxValue : s->Ss.Is(SegmentAttributes.Big) ? uint.MaxValue : ushort.MaxValue;
+        ulong start = s->Gpr[4] & _mask;
+        if (start + Bytes - 1 <= _mask && (_mask == ulong.MaxValue || SegmentGuard.Permits(s, &s->Ss, start, Bytes, false)))
+        {
+            _words = processor.Mmu.Readable(_mask == ulong.MaxValue ? start : (uint)(s->Ss.Base + start), (int)Bytes);
+        }
     }
 
+    private readonly ulong Bytes => (ulong)(Words * _size);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool Pop(out ulong value)
+    {
+        if (_words != null && _offset + (ulong)_size <= Bytes)
+        {
+            value = Load(_words + _offset);
+            _offset += (ulong)_size;
+            return true;
+        }
+        return PopSlowly(out value);
+    }
+
+    private bool PopSlowly(out ulong value)
     {
         CpuState* s = _processor.State;
         ulong pointer = (s->Gpr[4] + _offset) & _mask;
@@ -126,17 +195,19 @@ internal unsafe ref struct StackReader
             return _processor.Segments.Fault(Vectors.StackFault, 0);
         }
         bool done = _processor.Mmu.Access(linear, _size, AccessKind.Read, AccessKind.Read, s->Scratch);
-        value = _size switch
-        {
-            2 => *(ushort*)s->Scratch,
-            4 => *(uint*)s->Scratch,
-            _ => *(ulong*)s->Scratch,
-        };
+        value = Load(s->Scratch);
         _offset += (ulong)_size;
         return done;
     }
 
     public void Skip(uint bytes) => _offset += bytes;
+
+    private readonly ulong Load(byte* from) => _size switch
+    {
+        2 => *(ushort*)from,
+        4 => *(uint*)from,
+        _ => *(ulong*)from,
+    };
 
     public readonly bool Commit(uint release)
     {

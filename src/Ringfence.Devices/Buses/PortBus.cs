@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ringfence.Devices.Buses;
 
 /// <summary>
@@ -84,10 +86,26 @@ public sealed class PortBus
     public uint Read(ushort port, int size)
     {
         Entry? entry = Find(size == 1 ? _bytePages : _pages, port);
+        return entry != null && port + size <= entry.End ? entry.Device.ReadPort(entry.Offset(port), size) & Mask(size) : ReadSplit(port, size);
+    }
+
+    /// <param name="size">1, 2 or 4 bytes.</param>
+    public void Write(ushort port, int size, uint value)
+    {
+        Entry? entry = Find(size == 1 ? _bytePages : _pages, port);
         if (entry != null && port + size <= entry.End)
         {
-            return entry.Device.ReadPort(entry.Offset(port), size) & Mask(size);
+            entry.Device.WritePort(entry.Offset(port), size, value & Mask(size));
         }
+        else
+        {
+            WriteSplit(port, size, value);
+        }
+    }
+
+    /// <summary>Byte by byte, as no one device has it all.</summary>
+    private uint ReadSplit(ushort port, int size)
+    {
         if (size == 1)
         {
             return 0xFF;
@@ -100,15 +118,8 @@ public sealed class PortBus
         return value;
     }
 
-    /// <param name="size">1, 2 or 4 bytes.</param>
-    public void Write(ushort port, int size, uint value)
+    private void WriteSplit(ushort port, int size, uint value)
     {
-        Entry? entry = Find(size == 1 ? _bytePages : _pages, port);
-        if (entry != null && port + size <= entry.End)
-        {
-            entry.Device.WritePort(entry.Offset(port), size, value & Mask(size));
-            return;
-        }
         for (int i = 0; size > 1 && i < size && port + i < PortCount; i++)
         {
             Write((ushort)(port + i), 1, (value >> (i * 8)) & 0xFF);
@@ -117,6 +128,7 @@ public sealed class PortBus
 
     private static uint Mask(int size) => uint.MaxValue >> (32 - (size * 8));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Entry? Find(Entry?[]?[] pages, int port) => Volatile.Read(ref pages[port / PageSize])?[port % PageSize];
 
     private static void Put(Entry?[]?[] pages, int port, Entry? entry)

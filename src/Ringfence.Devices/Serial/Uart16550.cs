@@ -65,6 +65,8 @@ public sealed class Uart16550 : IPortDevice
     private ushort _divisor = 12;
     private bool _transmitterPending;
     private bool _hostWaits;
+    /// <summary>The level that the line has.</summary>
+    private bool _asserted;
 
     /// <param name="transmit">Takes each byte sent, on the thread of the vCPU that sends it.</param>
     public Uart16550(IInterruptLine line, Action<byte> transmit)
@@ -405,5 +407,13 @@ public sealed class Uart16550 : IPortDevice
     }
 
     /// <summary>On a PC, OUT2 connects the interrupt to the bus.</summary>
-    private void UpdateLine() => _line.Set((_modemControl & Out2) != 0 && Identification() != NoInterrupt);
+    private void UpdateLine()
+    {
+        bool asserted = (_modemControl & Out2) != 0 && Identification() != NoInterrupt;
+        if (asserted != _asserted)
+        {
+            _asserted = asserted;
+            _line.Set(asserted);
+        }
+    }
 }

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Ringfence.Cpu.Memory;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Ringfence.Cpu.Tests.SystemLevel;
@@ -110,5 +111,69 @@ public sealed unsafe class SelfModifyingCodeTests
             a.call(0xD000);
         }).Vector);
         Assert.Equal((1UL, 2UL), (guest.State->Gpr[3], guest.State->Gpr[0]));
+    }
+
+    /// <summary>What was decoded from other parts of the page stays, and finds what comes in place of the code that it jumps to, be that longer or shorter.</summary>
+    [Fact]
+    public void OtherCodeOfThePageFindsWhatWasRewritten()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        // At D000: jmp D100. At D100 in turn: add eax, 1; ret and lea eax, [rax+rax+1] with nops before, ret.
+        guest.Place(0xD000, 0xE9, 0xFB, 0, 0, 0);
+        guest.Place(0xD100, 0x83, 0xC0, 1, 0xC3);
+        guest.Place(0xE000, 0x90, 0x90, 0x90, 0x90, 0x90, 0x8D, 0x44, 0x00, 1, 0xC3);
+        guest.Place(0xE010, 0x83, 0xC0, 1, 0xC3, 0, 0, 0, 0, 0, 0);
+        long before = guest.Processor.Blocks.Built;
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            Label again = a.CreateLabel();
+            a.xor(eax, eax);
+            a.mov(edx, 10);
+            a.Label(ref again);
+            a.call(0xD000);
+            Copy(a, 0xE000);
+            a.call(0xD000);
+            a.call(0xD000);
+            Copy(a, 0xE010);
+            a.call(0xD000);
+            a.dec(edx);
+            a.jne(again);
+        }).Vector);
+        uint expected = 0;
+        for (int i = 0; i < 10; i++)
+        {
+            expected = ((((expected + 1) * 2) + 1) * 2) + 1 + 1;
+        }
+        Assert.Equal(expected, (uint)guest.State->Gpr[0]);
+        // Twice 10 times what is rewritten, and what there was at first; translations go by the page.
+        Assert.InRange(guest.Processor.Blocks.Built - before, 20, EngineUnderTest.Translators is null ? 40 : 60);
+
+        static void Copy(Assembler a, int from)
+        {
+            a.mov(esi, from);
+            a.mov(edi, 0xD100);
+            a.mov(ecx, 10);
+            a.rep.movsb();
+        }
+    }
+
+    /// <summary>A page whose code is gone is a page of data again.</summary>
+    [Fact]
+    public void CodeThatGivesWayToData()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        guest.Place(0xD000, 0xB8, 1, 0, 0, 0, 0xC3);
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            a.call(0xD000);
+            a.mov(__qword_ptr[0xD000], 1);
+            a.mov(__qword_ptr[0xD008], 2);
+            a.mov(__qword_ptr[0xD010], 3);
+            a.mov(__qword_ptr[0xD018], 4);
+        }).Vector);
+        Assert.False(guest.Processor.Blocks.HasCode(0xD000));
+        TlbEntry* entry = guest.State->Tlb + 0xD;
+        Assert.Equal(0xD000UL, entry->Write);
+        Assert.Equal((1UL, 2UL, 3UL), (guest.Read<ulong>(0xD000), guest.Read<ulong>(0xD008), guest.Read<ulong>(0xD010)));
     }
 }

@@ -40,8 +40,20 @@ internal static unsafe class ControlFlow
     public static Op* DispatchUnlessTrapping(CpuState* s)
     {
         s->LinkSlot = null;
-        return (s->SystemFlags & (Flags.Trap | Flags.Resume)) != 0 ? null : Dispatch(s);
+        if ((s->SystemFlags & (Flags.Trap | Flags.Resume)) != 0)
+        {
+            if ((s->SystemFlags & Flags.Trap) != 0 || (s->Mode & CodeMode.Breakpoints) != 0 || s->Attention != 0)
+            {
+                return null;
+            }
+            // RF lets breakpoints pass for one instruction, and there are none.
+            s->SystemFlags &= ~(ulong)Flags.Resume;
+        }
+        return Dispatch(s);
     }
+
+    /// <summary>To the next instruction, after one that may have changed how it is fetched or decoded: in a block that is looked for anew.</summary>
+    public static Op* GoOn(CpuState* s, Op* o) => Go(s, o, (s->Rip + o->IpOffset + o->Length) & s->LinearMask);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Op* Take(CpuState* s, Op* o)

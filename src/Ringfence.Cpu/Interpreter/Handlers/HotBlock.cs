@@ -23,6 +23,24 @@ internal static unsafe class HotBlock
         return o->Handler(s, o);
     }
 
+    /// <summary>Notes what the block was decoded from: another processor may write to it before this one is told.</summary>
+    public static void Sign(Op* o, ReadOnlySpan<byte> code)
+    {
+        uint sum = Sum(code);
+        o->Base = (ushort)sum;
+        o->Index = (ushort)(sum >> 16);
+    }
+
+    /// <summary>Whether these are the bytes that the block was decoded from.</summary>
+    public static bool IsOf(Op* o, ReadOnlySpan<byte> code) => (((uint)o->Index << 16) | o->Base) == Sum(code);
+
+    private static uint Sum(ReadOnlySpan<byte> code)
+    {
+        HashCode hash = default;
+        hash.AddBytes(code);
+        return (uint)hash.ToHashCode();
+    }
+
     /// <summary>There is nothing to translate.</summary>
     public static void GiveUp(Op* o)
     {

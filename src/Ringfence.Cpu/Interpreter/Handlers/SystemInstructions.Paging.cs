@@ -13,7 +13,7 @@ internal static unsafe partial class SystemInstructions
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
         Processor.Of(s).Mmu.FlushPage(Wide.Linear(s, o));
-        return Exits.After(s, o);
+        return ControlFlow.GoOn(s, o);
     }
 
     /// <summary>INVPCID: the kind in <see cref="Op.Destination"/>, of T's width; the descriptor in memory is a PCID and an address.</summary>
@@ -42,7 +42,7 @@ internal static unsafe partial class SystemInstructions
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
         processor.Mmu.Invalidate((InvalidationScope)scope, (uint)pcid, address);
-        return Exits.After(s, o);
+        return ControlFlow.GoOn(s, o);
     }
 
     /// <summary>STAC.</summary>

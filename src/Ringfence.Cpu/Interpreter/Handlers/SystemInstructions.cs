@@ -17,13 +17,13 @@ internal static unsafe partial class SystemInstructions
         uint leaf = (uint)s->Gpr[0];
         s->ExitIp = o->IpOffset;
         processor.Count(ExitKind.Cpuid, leaf, (uint)s->Gpr[1]);
-        (uint a, uint b, uint c, uint d) = Models.Cpuid.Query(
-            processor.Model, leaf, (uint)s->Gpr[1],
+        ref readonly CpuidAnswers.Answer answer = ref processor.CpuidAnswers.Query(
+            leaf, (uint)s->Gpr[1],
             new CpuidContext((uint)processor.ApicId, processor.Shared.Processors.Length, s->Cr4, s->Xcr0, s->Xss, processor.Apic.Enabled));
-        s->Gpr[0] = a;
-        s->Gpr[3] = b;
-        s->Gpr[1] = c;
-        s->Gpr[2] = d;
+        s->Gpr[0] = answer.Eax;
+        s->Gpr[3] = answer.Ebx;
+        s->Gpr[1] = answer.Ecx;
+        s->Gpr[2] = answer.Edx;
         o++;
         return o->Handler(s, o);
     }
@@ -85,7 +85,7 @@ internal static unsafe partial class SystemInstructions
         {
             return Exits.Abort(s, o);
         }
-        return s->Mode == mode ? Next(s, o) : Exits.After(s, o);
+        return s->Mode == mode ? Next(s, o) : ControlFlow.GoOn(s, o);
     }
 
     /// <summary>IN. The port is DX, or the immediate when <see cref="Op.Extra"/> is 1.</summary>
@@ -176,7 +176,7 @@ internal static unsafe partial class SystemInstructions
                 }
                 break;
         }
-        return done ? Exits.After(s, o) : Exits.Abort(s, o);
+        return done ? ControlFlow.GoOn(s, o) : Exits.Abort(s, o);
     }
 
     public static Op* Clts(CpuState* s, Op* o)
@@ -187,7 +187,7 @@ internal static unsafe partial class SystemInstructions
         }
         s->Cr0 &= ~ControlBits.TaskSwitched;
         Processor.Of(s).ModeChanged();
-        return Exits.After(s, o);
+        return ControlFlow.GoOn(s, o);
     }
 
     public static Op* Lmsw<TOperand>(CpuState* s, Op* o)
