@@ -19,6 +19,7 @@ internal sealed class CommandLine
     private readonly Option<string?> _cpus = Text("--cpus", "N", "Number of virtual processors [default: 1]");
     private readonly Option<string?> _cpu = Text("--cpu", "MODEL[,+F|,-F]...", "Processor model ('ringfence cpu list' names them), and features to add or take away [default: max]");
     private readonly Option<string?> _engine = Text("--engine", "NAME", $"Execution engine: {string.Join(", ", EngineNames.All)} [default: auto]");
+    private readonly Option<string?> _codeCache = Text("--code-cache", "SIZE", "Memory for each processor's translations [default: 64M]");
     private readonly Option<string?> _serial = Text("--serial", "WHERE", "First serial line: stdio, file:F or none [default: stdio]");
     private readonly Option<string?> _screen = Text("--screen", "KIND", "Display: text (a VGA in text mode, printed at the end) or none [default: none]");
     private readonly Option<string?> _timeout = Text("--timeout", "TIME", "End the guest after this time (60s, 2m, 500ms) with exit code 124");
@@ -130,6 +131,7 @@ internal sealed class CommandLine
             Cpus = result.GetValue(_cpus),
             Cpu = result.GetValue(_cpu),
             Engine = result.GetValue(_engine),
+            CodeCache = result.GetValue(_codeCache),
             Serial = result.GetValue(_serial),
             Screen = result.GetValue(_screen),
             Timeout = result.GetValue(_timeout),

@@ -6,6 +6,7 @@ internal static class EngineNames
     /// <summary>The best engine that this host has.</summary>
     public const string Auto = "auto";
     public const string Interpreter = "interpreter";
+    public const string Translator = "translator";
 
-    public static IReadOnlyList<string> All { get; } = [Auto, Interpreter];
+    public static IReadOnlyList<string> All { get; } = [Auto, Interpreter, Translator];
 }

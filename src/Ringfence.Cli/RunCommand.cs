@@ -22,8 +22,7 @@ internal static class RunCommand
     /// <returns>The exit code. What there is to say is on <paramref name="error"/>, after the terminal has been restored.</returns>
     public static int Run(RunOptions options, TextWriter output, TextWriter error)
     {
-        // Both engine names mean the same one as long as there is one.
-        var engine = new SoftwareEngine();
+        IEngine engine = ChooseEngine(options);
         if (options.Cpus > engine.Capabilities.MaximumVcpus)
         {
             throw new UsageException(
@@ -46,6 +45,21 @@ internal static class RunCommand
             error.WriteLine($"ringfence: {e.Message.ReplaceLineEndings(" ")}");
             return ExitCode.NotLoaded;
         }
+    }
+
+    private static SoftwareEngine ChooseEngine(RunOptions options)
+    {
+        if (options.Engine == EngineNames.Translator && !SoftwareOptions.CanTranslate)
+        {
+            throw new UsageException("--engine: the translator is for Linux on x86-64: --engine interpreter runs anywhere");
+        }
+        SoftwareOptions mode = options.Engine switch
+        {
+            EngineNames.Interpreter => SoftwareOptions.Interpreter,
+            EngineNames.Translator => SoftwareOptions.Translator,
+            _ => SoftwareOptions.Best,
+        };
+        return new SoftwareEngine(mode with { CodeCache = options.CodeCache });
     }
 
     private static int RunMachine(RunOptions options, IEngine engine, TextWriter output, TextWriter error)

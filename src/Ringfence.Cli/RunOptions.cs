@@ -1,5 +1,6 @@
 using System.Net;
 using Ringfence.Engine;
+using Ringfence.Engine.Software;
 using Ringfence.Host;
 using Ringfence.Machine;
 
@@ -34,6 +35,9 @@ internal sealed record RunOptions
     /// <summary>The engine checks it.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
     public string Engine { get; init; } = EngineNames.Auto;
+
+    /// <summary>Bytes for each processor's translations.</summary>
+    public int CodeCache { get; init; } = SoftwareOptions.DefaultCodeCache;
     public SerialKind Serial { get; init; } = SerialKind.Stdio;
     public string? SerialFile { get; init; }
     public ScreenKind Screen { get; init; }
@@ -68,6 +72,7 @@ internal sealed record RunOptions
             Cpus = raw.Cpus is null ? 1 : ParseCpus(raw.Cpus),
             Cpu = raw.Cpu ?? CpuModelNames.Max,
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
+            CodeCache = raw.CodeCache is null ? SoftwareOptions.DefaultCodeCache : ParseCodeCache(raw.CodeCache),
             Serial = serial,
             SerialFile = serialFile,
             Screen = ParseScreen(raw.Screen),
@@ -104,6 +109,17 @@ internal sealed record RunOptions
             throw new UsageException($"--memory: {text} cannot be: memory comes in pages of 4K");
         }
         return bytes;
+    }
+
+    private static int ParseCodeCache(string text)
+    {
+        if (!Quantities.TryParseSize(text, out ulong bytes))
+        {
+            throw new UsageException($"--code-cache: '{text}' is no size (64M, 128MiB; a plain number is MiB)");
+        }
+        return bytes is >= SoftwareOptions.MinimumCodeCache and <= SoftwareOptions.MaximumCodeCache && bytes % GuestMemory.PageSize == 0
+            ? (int)bytes
+            : throw new UsageException($"--code-cache: {text} cannot be: it has from 1M to 1G, in pages of 4K");
     }
 
     private static int ParseCpus(string text) =>
@@ -167,6 +183,8 @@ internal sealed record RawRunOptions
     public string? Cpus { get; init; }
     public string? Cpu { get; init; }
     public string? Engine { get; init; }
+
+    public string? CodeCache { get; init; }
     public string? Serial { get; init; }
     public string? Screen { get; init; }
     public string? Timeout { get; init; }

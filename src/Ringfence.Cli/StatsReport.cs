@@ -70,6 +70,15 @@ internal sealed record StatsReport(TimeSpan Elapsed, IReadOnlyList<VcpuStatistic
         {
             Line(text, "  " + kind, Count(count));
         }
+        VcpuStatistics? all = Vcpus.Count == 0 ? null : Vcpus.Aggregate((a, b) => a + b);
+        if (all?.Translation is { } translation)
+        {
+            Line(text, "translation", "");
+            foreach ((string name, long count) in translation)
+            {
+                Line(text, "  " + name, Count(count));
+            }
+        }
         return text.ToString();
     }
 

@@ -25,15 +25,17 @@ public sealed unsafe partial class Processor : IDisposable
 
     /// <param name="apicId">0 to 254; 0 is the bootstrap processor.</param>
     /// <param name="shared">What the processors of a machine have in common; null for one that is alone.</param>
+    /// <param name="translators">Where blocks are to be translated.</param>
     /// <param name="woken">Called on any thread when a processor that may be asleep has something to do.</param>
-    public Processor(GuestMemory memory, IProcessorBus bus, IClock clock, CpuModel model, int apicId, Action woken, SharedCode? shared = null)
+    public Processor(GuestMemory memory, IProcessorBus bus, IClock clock, CpuModel model, int apicId, Action woken, SharedCode? shared = null,
+        ITranslatorFactory? translators = null)
     {
         _bus = bus;
         _clock = clock;
         Model = model;
         ApicId = apicId;
         _self = GCHandle.Alloc(this);
-        State = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 64);
+        State = (CpuState*)NativeMemory.AlignedAlloc(StateBytes + (translators?.StateBytes ?? 0), 4096);
         *State = default;
         State->Owner = GCHandle.ToIntPtr(_self);
         Mmu = new Mmu(this, State, memory);
@@ -49,6 +51,7 @@ public sealed unsafe partial class Processor : IDisposable
         Tasks = new TaskSwitcher(this);
         Debugging = new DebugUnit(this);
         Delivery = new EventDelivery(this);
+        Translator = translators?.Create(this);
         Registers = new SystemRegisters(this);
         Msrs = new ModelSpecificRegisters(this);
         Reset();
@@ -90,6 +93,9 @@ public sealed unsafe partial class Processor : IDisposable
 
     internal SharedCode Shared { get; }
 
+    /// <summary>Makes host code of blocks that run often; null where all is interpreted.</summary>
+    public IBlockTranslator? Translator { get; }
+
     internal CodeRequestQueue CodeRequests { get; }
 
     internal SegmentLoader Segments { get; }
@@ -108,6 +114,11 @@ public sealed unsafe partial class Processor : IDisposable
     internal ulong TimeStamp => (ulong)_clock.Now + State->TscOffset;
 
     internal IProcessorBus Bus => _bus;
+
+    internal IClock Clock => _clock;
+
+    /// <summary>Bytes from the state's start to where the translator's part begins.</summary>
+    public static nuint StateBytes => ((nuint)sizeof(CpuState) + 4095) & ~(nuint)4095;
 
     public const long TscHertz = 1_000_000_000;
 
@@ -352,6 +363,7 @@ public sealed unsafe partial class Processor : IDisposable
         Apic.Dispose();
         Mmu.Dispose();
         Blocks.Dispose();
+        Translator?.Dispose();
         Free();
         GC.SuppressFinalize(this);
     }
@@ -417,6 +429,7 @@ public sealed unsafe partial class Processor : IDisposable
         bool avx = (s->Cr4 & ControlBits.OsXsave) != 0 && (s->Xcr0 & ControlBits.Xcr0Avx) == ControlBits.Xcr0Avx;
         mode |= avx && (mode & CodeMode.Protected) != 0 ? 0 : CodeMode.InvalidAvx;
         mode |= Debugging.HasCode ? CodeMode.Breakpoints : 0;
+        mode |= s->Cpl == 3 ? CodeMode.User : 0;
         s->Mode = mode;
         Mmu.SelectTlb();
     }

@@ -1,11 +1,16 @@
+using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Models;
+using Ringfence.Cpu.Translator;
 
 namespace Ringfence.Engine.Software;
 
-/// <summary>The software engine in its portable mode: every vCPU is interpreted.</summary>
-public sealed class SoftwareEngine : IEngine
+/// <summary>The software engine: vCPUs are interpreted, and on hosts that allow it what runs often is translated.</summary>
+/// <param name="mode">Null for <see cref="SoftwareOptions.Best"/>.</param>
+public sealed class SoftwareEngine(SoftwareOptions? mode = null) : IEngine
 {
-    public EngineCapabilities Capabilities { get; } = new("interpreter", MaximumVcpus: 32, CountsInstructions: true, Debugs: true);
+    private readonly SoftwareOptions _mode = mode ?? SoftwareOptions.Best;
+
+    public EngineCapabilities Capabilities => new(_mode.Translates ? "translator" : "interpreter", MaximumVcpus: 32, CountsInstructions: true, Debugs: true);
 
     public IReadOnlyList<CpuDescription> CpuModels => [.. CpuModel.All.Select(CpuDescriptions.Describe)];
 
@@ -17,6 +22,8 @@ public sealed class SoftwareEngine : IEngine
         {
             throw new ArgumentException($"the {Capabilities.Name} engine runs 1 to {Capabilities.MaximumVcpus} processors, not {options.Vcpus}", nameof(options));
         }
-        return new SoftwareVm(options, CpuDescriptions.Parse(options.CpuModel));
+        ITranslatorFactory? translators = _mode.Translates
+            ? new TranslatorFactory(new TranslatorOptions(_mode.CodeCache, _mode.Threshold, TranslatorOptions.SitesFor(_mode.CodeCache))) : null;
+        return new SoftwareVm(options, CpuDescriptions.Parse(options.CpuModel), translators);
     }
 }

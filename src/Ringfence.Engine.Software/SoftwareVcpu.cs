@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Ringfence.Cpu;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Models;
+using Ringfence.Cpu.Translator;
 
 namespace Ringfence.Engine.Software;
 
@@ -23,13 +24,13 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     private int _exitRequested;
     private VcpuActivity _activity;
 
-    public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index, SharedCode shared)
+    public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index, SharedCode shared, ITranslatorFactory? translators)
     {
         _vm = vm;
         _bus = options.Bus;
         _trace = options.Trace;
         Index = index;
-        Processor = new Processor(options.Memory, this, options.Clock, model, index, _wake.Set, shared);
+        Processor = new Processor(options.Memory, this, options.Clock, model, index, _wake.Set, shared, translators);
         Processor.Trace = _trace is null ? null : this;
         Processor.MeasureBus = options.MeasureTime;
         Processor.PrepareAsFirmware();
@@ -49,7 +50,8 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
             TimeSpan bus = TimeSpan.FromMicroseconds(Processor.BusNanoseconds / 1000.0);
             return new VcpuStatistics(
                 Processor.State->Retired, Stopwatch.GetElapsedTime(0, _running) - bus, bus, Stopwatch.GetElapsedTime(0, _halted),
-                Enum.GetValues<ExitKind>().Where(k => Processor.ExitCounts[(int)k] != 0).ToDictionary(NameOf, k => Processor.ExitCounts[(int)k]));
+                Enum.GetValues<ExitKind>().Where(k => Processor.ExitCounts[(int)k] != 0).ToDictionary(NameOf, k => Processor.ExitCounts[(int)k]),
+                (Processor.Translator as BlockTranslator)?.Describe());
         }
     }
 

@@ -11,13 +11,13 @@ internal sealed class SoftwareVm : IVm
     private int _stopped;
     private int _turn;
 
-    public SoftwareVm(VmOptions options, CpuModel model)
+    public SoftwareVm(VmOptions options, CpuModel model, ITranslatorFactory? translators)
     {
         _vcpus = new SoftwareVcpu[options.Vcpus];
         _shared = new SharedCode(options.Memory);
         for (int i = 0; i < _vcpus.Length; i++)
         {
-            _vcpus[i] = new SoftwareVcpu(this, options, model, i, _shared);
+            _vcpus[i] = new SoftwareVcpu(this, options, model, i, _shared, translators);
         }
     }
 

@@ -131,10 +131,15 @@ public interface IExitTrace
 /// <param name="VmmTime">Time in the bus and devices on behalf of this vCPU.</param>
 /// <param name="HaltTime">Time asleep in HLT.</param>
 /// <param name="Exits">Exits by kind.</param>
+/// <param name="Translation">What the translator did, by name; null where there is none.</param>
 public sealed record VcpuStatistics(
-    long Instructions, TimeSpan GuestTime, TimeSpan VmmTime, TimeSpan HaltTime, IReadOnlyDictionary<string, long> Exits)
+    long Instructions, TimeSpan GuestTime, TimeSpan VmmTime, TimeSpan HaltTime, IReadOnlyDictionary<string, long> Exits,
+    IReadOnlyDictionary<string, long>? Translation = null)
 {
     public static VcpuStatistics operator +(VcpuStatistics a, VcpuStatistics b) => new(
         a.Instructions + b.Instructions, a.GuestTime + b.GuestTime, a.VmmTime + b.VmmTime, a.HaltTime + b.HaltTime,
-        a.Exits.Concat(b.Exits).GroupBy(exit => exit.Key).ToDictionary(group => group.Key, group => group.Sum(exit => exit.Value)));
+        Add(a.Exits, b.Exits), a.Translation is null || b.Translation is null ? a.Translation ?? b.Translation : Add(a.Translation, b.Translation));
+
+    private static Dictionary<string, long> Add(IReadOnlyDictionary<string, long> a, IReadOnlyDictionary<string, long> b) =>
+        a.Concat(b).GroupBy(count => count.Key).ToDictionary(group => group.Key, group => group.Sum(count => count.Value));
 }

@@ -8,6 +8,7 @@ internal static unsafe class LibC
     private const int ProtRead = 1;
     private const int ProtWrite = 2;
     private const int ProtExecute = 4;
+    private const int MapShared = 1;
     private const int MapPrivate = 2;
     private const int MapAnonymousFlag = 0x20;
     private const int MapNoReserve = 0x4000;
@@ -47,6 +48,27 @@ internal static unsafe class LibC
         }
         _ = munmap(address, size);
         return null;
+    }
+
+    /// <summary>One piece of memory at two addresses: to write, and to run.</summary>
+    /// <exception cref="InsufficientMemoryException">The host refuses.</exception>
+    public static byte* MapTwice(ulong size, out byte* execute)
+    {
+        int descriptor = memfd_create("ringfence-code", 1);
+        if (descriptor < 0 || ftruncate(descriptor, (nint)size) != 0)
+        {
+            throw new InsufficientMemoryException($"the host refuses memory for code: {Marshal.GetLastPInvokeErrorMessage()}");
+        }
+        void* write = mmap(null, (nuint)size, ProtRead | ProtWrite, MapShared, descriptor, 0);
+        void* run = mmap(null, (nuint)size, ProtRead | ProtExecute, MapShared, descriptor, 0);
+        string reason = Marshal.GetLastPInvokeErrorMessage();
+        _ = close(descriptor);
+        if (write == (void*)-1 || run == (void*)-1)
+        {
+            throw new InsufficientMemoryException($"the host refuses to map code: {reason}");
+        }
+        execute = (byte*)run;
+        return (byte*)write;
     }
 
     /// <summary>Gives the pages of an anonymous mapping back: they read as zeros again.</summary>
@@ -110,6 +132,12 @@ internal static unsafe class LibC
 
     [DllImport("libc", SetLastError = true)]
     private static extern void* mmap(void* address, nuint length, int protection, int flags, int descriptor, nint offset);
+
+    [DllImport("libc", SetLastError = true, CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
+    private static extern int memfd_create([MarshalAs(UnmanagedType.LPStr)] string name, uint flags);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int ftruncate(int descriptor, nint length);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int munmap(void* address, nuint length);

@@ -70,6 +70,12 @@ internal sealed unsafe class BlockBuilder : IDisposable
         }
         Op* guarded = op;
         StopPoints? stops = _processor.Stops;
+        Op* hot = null;
+        if (!step && stops is null && _processor.Translator is { } translator && translator.Accepts(_s->Mode))
+        {
+            hot = op++;
+            *hot = new Op { Handler = &HotBlock.Count, Immediate = (ulong)translator.Threshold, AddressMask = physical, Scale = HotBlock.Counts };
+        }
         bool oneByOne = step && ((_s->SystemFlags & Flags.Trap) != 0 || (_s->Dr[7] & 0xFF) != 0 || stops is { Single: true } or { WatchesData: true });
         while (count < limit && !ended)
         {
@@ -90,6 +96,11 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 if (count > 0)
                 {
                     break;
+                }
+                if (hot != null)
+                {
+                    op = hot;
+                    hot = null;
                 }
                 // Alone in its block, behind a guard that its second page is still the same.
                 *op = new Op { Handler = &BlockGuard.Page, Immediate = (ulong)_reader.SecondHostPage };
@@ -130,6 +141,11 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 op->Extra = ControlFlow.LinkNotTaken;
             }
             op++;
+        }
+        if (hot != null)
+        {
+            hot->Displacement = bytes;
+            hot->Source = (ushort)(op - hot);
         }
         return new BuiltBlock((int)(op - ops), bytes, _reader.InRam, _reader.SecondPhysical);
     }

@@ -14,7 +14,7 @@ internal sealed unsafe class BlockCache : IDisposable
 {
     public const int MaximumInstructions = 32;
     /// <summary>Each instruction with its guards and a place to stop, the guards of the block, its end.</summary>
-    private const int MaximumOps = (MaximumInstructions * (GuardBinder.OpsPerInstruction + 1)) + 4;
+    private const int MaximumOps = (MaximumInstructions * (GuardBinder.OpsPerInstruction + 1)) + 5;
     private const int ArenaOps = 1 << 20;
     private const int Granule = 64;
     private const ulong HostPageMask = ~0xFFFUL;
@@ -69,6 +69,9 @@ internal sealed unsafe class BlockCache : IDisposable
             _writable[index] = _writable[index] == NotWritable && linear != NotWritable ? linear : _writable[index] == linear ? linear : WritableAtMany;
         }
     }
+
+    /// <summary>The block at a physical address in the present mode, if it is known.</summary>
+    public Op* At(ulong physical) => _blocks.TryGetValue((physical << CodeMode.Width) | _s->Mode, out nint ops) ? (Op*)ops : null;
 
     /// <summary>The block at RIP, decoded now if need be. Null: fetching it faulted, as recorded.</summary>
     public Op* Find()
@@ -168,6 +171,7 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         _held.Clear();
         _used = 0;
+        _processor.Translator?.Flush();
         _s->LinkSlot = null;
         ClearJumpCache();
     }
@@ -233,6 +237,7 @@ internal sealed unsafe class BlockCache : IDisposable
         if ((page.Granules & Granules((int)(physical & 0xFFF), size)) != 0)
         {
             Invalidate(page);
+            _processor.Translator?.Drop(physical & HostPageMask);
             _shared.Release(index);
         }
     }

@@ -24,6 +24,7 @@ internal sealed unsafe class Mmu : IDisposable
     private ulong _devicePhysical;
     private TlbEntry* _deviceTlb;
     private bool _checksAlignment;
+    private bool _checkedAlignment;
 
     public Mmu(Processor processor, CpuState* state, GuestMemory memory)
     {
@@ -41,7 +42,18 @@ internal sealed unsafe class Mmu : IDisposable
     public void SelectTlb()
     {
         _checksAlignment = _s->Cpl == 3 && (_s->SystemFlags & Flags.AlignmentCheck) != 0 && (_s->Cr0 & ControlBits.AlignmentMask) != 0;
-        _s->Tlb = _checksAlignment ? _aligned.Table : Current.Table;
+        TlbEntry* chosen = _checksAlignment ? _aligned.Table : Current.Table;
+        _s->Tlb = chosen;
+        // Translated code keeps none of what RFLAGS.AC admits, and all of it is for one privilege.
+        TlbContext context = _cache.Current;
+        TlbEntry* kept = _s->Cpl == 3 ? context.User.Table
+            : (_s->Cr4 & ControlBits.Smap) != 0 ? context.Supervisor.Table : context.SupervisorAc.Table;
+        _s->SiteTlb = kept;
+        if (_checksAlignment != _checkedAlignment)
+        {
+            _checkedAlignment = _checksAlignment;
+            _processor.Translator?.TranslationsChanged();
+        }
     }
 
     /// <summary>What data is translated by now: STAC and CLAC change it without a call.</summary>
@@ -232,9 +244,16 @@ internal sealed unsafe class Mmu : IDisposable
         ForgetOthers();
     }
 
+    /// <summary>Where a page of RAM or ROM lies in the host's memory; null if there is none.</summary>
+    public byte* HostPage(ulong physical) => _memory.Pointer(physical);
+
     /// <summary>From now on writes to this host page take the slow path.</summary>
     /// <param name="linear">The one linear address it was writable at, or null if there were several.</param>
-    public void ProtectPage(byte* hostPage, ulong? linear) => _cache.ProtectPage(hostPage, linear);
+    public void ProtectPage(byte* hostPage, ulong? linear)
+    {
+        _cache.ProtectPage(hostPage, linear);
+        _processor.Translator?.TranslationsChanged();
+    }
 
     public void Dispose()
     {
@@ -247,6 +266,7 @@ internal sealed unsafe class Mmu : IDisposable
     {
         _devicePage = 1;
         _aligned.FlushAll();
+        _processor.Translator?.TranslationsChanged();
     }
 
     private void UseContext()

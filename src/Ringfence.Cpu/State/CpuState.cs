@@ -33,6 +33,17 @@ public unsafe struct CpuState
     public long Retired;
     /// <summary>Direct-mapped table from linear address to block.</summary>
     public JumpCacheEntry* JumpCache;
+    /// <summary>While translated code runs: the linear address of the page it came from. RIP is this and what the code knows.</summary>
+    public ulong CodePage;
+    /// <summary>While translated code runs: the arithmetic flags when the host's register does not hold them. As LAHF and SETO leave them: OF in
+    /// bit 0, SF ZF AF PF CF in the high byte.</summary>
+    public ushort HostFlags;
+    /// <summary>The host's vector registers and MXCSR hold the guest's.</summary>
+    public byte VectorsLoaded;
+    public byte Reserved0;
+    public uint Reserved1;
+    /// <summary>The table whose entries translated code may keep beside an access; see <see cref="TranslatedState"/>.</summary>
+    public TlbEntry* SiteTlb;
     /// <summary>Where the link to the next block belongs once it is found, or null.</summary>
     public Op** LinkSlot;
     /// <summary>Why the block was left early, when it was.</summary>
@@ -109,6 +120,8 @@ public unsafe struct CpuState
 
     public uint Mxcsr;
     public uint Reserved;
+    /// <summary>What belongs to translated code and is touched rarely.</summary>
+    public TranslatedState Translated;
     public X87State X87;
     /// <summary>32 vector registers of 64 bytes each; XMM n is the low 16 bytes of register n.</summary>
     public fixed byte Vectors[32 * 64];
@@ -199,6 +212,8 @@ public static class CodeMode
     public const uint InvalidAvx = 256;
     /// <summary>A breakpoint for code is armed.</summary>
     public const uint Breakpoints = 512;
+    /// <summary>Privilege level 3: what translated code keeps of rights is for one privilege.</summary>
+    public const uint User = 1024;
     /// <summary>All of the above fit in so many bits.</summary>
-    public const int Width = 10;
+    public const int Width = 11;
 }

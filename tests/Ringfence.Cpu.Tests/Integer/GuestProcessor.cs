@@ -20,7 +20,7 @@ internal sealed unsafe class GuestProcessor : IDisposable
 
     public GuestProcessor()
     {
-        _processor = new Processor(_memory, new NoBus(), _clock, CpuModel.Max, 0, static () => { });
+        _processor = new Processor(_memory, new NoBus(), _clock, CpuModel.Max, 0, static () => { }, null, EngineUnderTest.Translators);
         CpuState* s = State;
         s->IdtLimit = 0;
         var data = new SegmentRegister { Selector = 16, Limit = uint.MaxValue, Attributes = 0xC093 };

@@ -65,7 +65,7 @@ internal sealed unsafe class Guest : IDisposable
     {
         Mode = mode;
         Memory = new GuestMemory(memorySize);
-        Processor = new Processor(Memory, Bus, Clock, model ?? CpuModel.Max, 0, static () => { });
+        Processor = new Processor(Memory, Bus, Clock, model ?? CpuModel.Max, 0, static () => { }, null, EngineUnderTest.Translators);
         WriteTables();
         Enter(mode);
         Bus.Processor = Processor;

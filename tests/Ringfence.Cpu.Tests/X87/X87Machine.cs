@@ -27,7 +27,7 @@ internal sealed unsafe class X87Machine : IDisposable
     /// <param name="bits">16: real mode; 32: protected mode, flat, unpaged; 64: long mode with 4 KiB pages.</param>
     public X87Machine(int bits)
     {
-        _processor = new Processor(_memory, new NoBus(), _clock, CpuModel.Max, 0, static () => { });
+        _processor = new Processor(_memory, new NoBus(), _clock, CpuModel.Max, 0, static () => { }, null, EngineUnderTest.Translators);
         CpuState* s = State;
         s->IdtLimit = 0;
         s->Gpr[4] = 0x7000;

@@ -1,0 +1,334 @@
+using System.Runtime.InteropServices;
+using Iced.Intel;
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Interpreter.Handlers;
+using Ringfence.Cpu.State;
+using Ringfence.Host;
+
+namespace Ringfence.Cpu.Translator;
+
+/// <summary>
+/// Translates blocks of one processor that run often, with what they lead to in their page (<see cref="Region"/>), to host code. Translations are
+/// found through the first op of their block; when memory for them is used up, all are forgotten, and all blocks with them.
+/// </summary>
+public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
+{
+    /// <summary>Bytes of code memory that a region may need at most.</summary>
+    private const int Reserve = 256 << 10;
+    private const ulong PageMask = Region.PageBytes - 1;
+
+    private readonly Processor _processor;
+    private readonly CpuState* _s;
+    private readonly CodeMemory _memory;
+    private readonly Emitter _e;
+    private readonly Routines _routines;
+    private readonly InstructionSet _set;
+    private readonly int _start;
+    private readonly int _siteLimit;
+    private readonly OpArena _ops = new();
+    private readonly Dictionary<ulong, PageTranslations> _pages = [];
+    private int _sites;
+    private byte* _nowhere;
+    private readonly Site** _filled;
+    private List<(nint Ops, int Count)> _copies = [];
+
+    internal BlockTranslator(Processor processor, TranslatorOptions options)
+    {
+        _processor = processor;
+        _s = processor.State;
+        _memory = new CodeMemory(options.CodeBytes);
+        _e = new Emitter(_memory);
+        _routines = new Routines(_e);
+        _set = new InstructionSet(processor.Model);
+        _start = _e.Position;
+        _siteLimit = options.Sites;
+        Threshold = options.Threshold;
+        _nowhere = (byte*)NativeMemory.AlignedAlloc(Region.PageBytes, Region.PageBytes);
+        _s->Translated = new TranslatedState
+        {
+            Enter = (delegate* unmanaged<CpuState*, nint, Op*>)_e.Address(_routines.Enter),
+            Filled = _filled = (Site**)NativeMemory.Alloc((nuint)(options.Sites + JumpTable.Entries), (nuint)sizeof(Site*)),
+            Missed = _ops.New(),
+        };
+        *_s->Translated.Missed = new Op { Handler = &NativeEntry.Miss };
+        for (int i = 0; i < JumpTable.Entries; i++)
+        {
+            JumpEntry(i)->Linear = Site.Empty;
+        }
+    }
+
+    ~BlockTranslator() => Free();
+
+    public int Threshold { get; }
+
+    public TranslatorStatistics Statistics { get; } = new();
+
+    /// <summary>The statistics by name, for reports.</summary>
+    public IReadOnlyDictionary<string, long> Describe() => new Dictionary<string, long>
+    {
+        ["microseconds"] = Statistics.Nanoseconds / 1000,
+        ["regions"] = Statistics.Regions,
+        ["blocks"] = Statistics.Blocks,
+        ["instructions"] = Statistics.Instructions,
+        ["left to the interpreter"] = Statistics.Instructions - Statistics.NativeInstructions,
+        ["code bytes"] = Statistics.CodeBytes,
+        ["memory operands"] = _sites,
+        ["entries"] = _s->Translated.Entries,
+        ["site misses"] = _s->Translated.SiteMisses,
+        ["links made"] = _s->Translated.Links,
+        ["jump table misses"] = _s->Translated.JumpMisses,
+        ["flushes of sites"] = Statistics.SiteFlushes,
+        ["blocks dropped"] = Statistics.Dropped,
+        ["evictions"] = Statistics.Evictions,
+    };
+
+    public bool Accepts(uint mode) => (mode & CodeMode.Breakpoints) == 0 && (mode & CodeMode.BitsMask) switch
+    {
+        CodeMode.Bits64 => true,
+        CodeMode.Bits32 => (mode & (CodeMode.Flat | CodeMode.Stack32 | CodeMode.Protected)) == (CodeMode.Flat | CodeMode.Stack32 | CodeMode.Protected),
+        _ => false,
+    };
+
+    public void Translate(Op* hot)
+    {
+        if (_e.Position + Reserve > _memory.Size || _sites + 4096 > _siteLimit)
+        {
+            Statistics.Evictions++;
+            _processor.Blocks.Flush();
+            return;
+        }
+        long start = _processor.Clock.Now;
+        ulong physical = hot->AddressMask & ~PageMask;
+        byte* page = _processor.Mmu.HostPage(physical);
+        if (page == null)
+        {
+            HotBlock.GiveUp(hot);
+            return;
+        }
+        Region region = new(page, (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64, offset => (nint)Known(physical + (ulong)offset), Refine);
+        region.Grow((int)(hot->AddressMask & PageMask));
+        if (region.Blocks.Count == 0)
+        {
+            HotBlock.GiveUp(hot);
+            return;
+        }
+        int native = region.Blocks.Sum(b => b.Instructions.Count(i => i.Kind != NativeKind.None));
+        int all = region.Blocks.Sum(b => b.Instructions.Count);
+        if (native * 2 < all)
+        {
+            // Going in and out would cost more than it saves.
+            HotBlock.GiveUp(hot);
+            return;
+        }
+        int before = _e.Position;
+        _copies = [];
+        new RegionCompiler(_e, _routines, this, page, region, _s->Mode).Compile();
+        if (!_pages.TryGetValue(physical, out PageTranslations? translations))
+        {
+            _pages[physical] = translations = new PageTranslations();
+        }
+        translations.Copies.AddRange(_copies);
+        foreach (RegionBlock block in region.Blocks)
+        {
+            translations.Blocks.Add(((nint)block.Hot, block.Entry.At, block.Stale.At));
+            block.Hot->Extra = (byte)block.LiveIn;
+            block.Hot->Scale = HotBlock.Translated;
+            block.Hot->Handler = &NativeEntry.Enter;
+            block.Hot->Immediate = (ulong)_e.Address(block.Entry.At);
+        }
+        Statistics.Regions++;
+        Statistics.Blocks += region.Blocks.Count;
+        Statistics.Instructions += all;
+        Statistics.NativeInstructions += native;
+        Statistics.CodeBytes += _e.Position - before;
+        Statistics.Nanoseconds += _processor.Clock.Now - start;
+    }
+
+    /// <summary>Translations stay where they are until memory is needed; their ways in lead out again, to decode anew.</summary>
+    public void Drop(ulong physicalPage)
+    {
+        if (!_pages.Remove(physicalPage, out PageTranslations? translations))
+        {
+            return;
+        }
+        int position = _e.Position;
+        foreach ((nint hot, int entry, int stale) in translations.Blocks)
+        {
+            ((Op*)hot)->Scale = HotBlock.Passes;
+            _e.Position = entry;
+            _e.Transfer(0xE9, stale);
+        }
+        _e.Position = position;
+        foreach ((nint ops, int count) in translations.Copies)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                ((Op*)ops)[i].Handler = &ControlFlow.Stale;
+            }
+        }
+        Statistics.Dropped += translations.Blocks.Count;
+    }
+
+    public void Flush()
+    {
+        _pages.Clear();
+        _ops.Clear();
+        _s->Translated.Missed = _ops.New();
+        *_s->Translated.Missed = new Op { Handler = &NativeEntry.Miss };
+        TranslationsChanged();
+        _e.Position = _start;
+        _sites = 0;
+    }
+
+    public void TranslationsChanged()
+    {
+        ref TranslatedState t = ref _s->Translated;
+        ulong nowhere = (ulong)_nowhere - Site.Empty;
+        for (ulong i = 0; i < t.FilledCount; i++)
+        {
+            t.Filled[i]->Tag = Site.Empty;
+            t.Filled[i]->Addend = nowhere;
+        }
+        Statistics.SiteFlushes++;
+        t.FilledCount = 0;
+    }
+
+    int ITranslationStore.NewSite()
+    {
+        int offset = JumpTable.Offset + JumpTable.Bytes + (_sites++ * sizeof(Site));
+        Site* site = (Site*)((byte*)_s + offset);
+        site->Tag = Site.Empty;
+        site->Addend = (ulong)_nowhere - Site.Empty;
+        return offset;
+    }
+
+    Op* ITranslationStore.CopyOps(Op* ops, int count, out Op* copy)
+    {
+        copy = _ops.New(count + 1);
+        for (int i = 0; i < count; i++)
+        {
+            copy[i] = ops[i];
+        }
+        _copies.Add(((nint)copy, count + 1));
+        Op* resume = copy + count;
+        *resume = new Op { Handler = &NativeEntry.Enter, IpOffset = (ushort)(ops->IpOffset + ops->Length), Ordinal = (byte)(ops->Ordinal + 1) };
+        return resume;
+    }
+
+    Op* ITranslationStore.NewEdge(int position)
+    {
+        Op* edge = _ops.New();
+        *edge = new Op { Handler = &NativeEntry.Follow, Immediate = (ulong)(_memory.Write + position), AddressMask = (ulong)_e.Address(position) };
+        return edge;
+    }
+
+    internal static JumpTableEntry* JumpEntry(CpuState* s, int index) => (JumpTableEntry*)((byte*)s + JumpTable.Offset) + index;
+
+    public void Dispose()
+    {
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    private JumpTableEntry* JumpEntry(int index) => JumpEntry(_s, index);
+
+    private Op* Known(ulong physical)
+    {
+        Op* op = _processor.Blocks.At(physical);
+        return op != null && op->Source != 0 && op->Scale is HotBlock.Counts or HotBlock.Translated ? op : null;
+    }
+
+    /// <summary>What depends on the mode, the processor's model and the operands at hand.</summary>
+    private void Refine(GuestInstruction i)
+    {
+        ref Instruction d = ref i.Decoded;
+        uint mode = _s->Mode;
+        bool is64 = (mode & CodeMode.BitsMask) == CodeMode.Bits64;
+        int memory = i.Kind is NativeKind.LoadAddress or NativeKind.Nothing ? -1 : RegionCompiler.MemoryIndex(i);
+        Support support = _set[d.Code];
+        bool refused = support != Support.Present && !(support == Support.Hint && i.Kind == NativeKind.Nothing);
+        if (i.Kind == NativeKind.Vector)
+        {
+            bool avx = i.Form.Encoding != EncodingKind.Legacy;
+            // In 32-bit code they concern eight registers.
+            refused |= !is64 && i.Form.Mnemonic is Mnemonic.Vzeroall or Mnemonic.Vzeroupper;
+            refused |= (mode & (CodeMode.NoSse | (avx ? CodeMode.InvalidAvx : CodeMode.InvalidSse))) != 0;
+        }
+        if (memory >= 0 || i.Kind == NativeKind.LoadAddress)
+        {
+            bool segment = d.MemorySegment is Register.FS or Register.GS;
+            bool narrow = d.MemoryBase.GetSize() == 2 || d.MemoryIndex.GetSize() == 2 || d.MemoryDisplSize == 2;
+            refused |= narrow || (!is64 && (segment || d.MemorySegment == Register.CS));
+        }
+        if (memory >= 0)
+        {
+            int bytes = d.MemorySize.GetSize();
+            refused |= bytes is not (1 or 2 or 4 or 8 or 16 or 32 or 64);
+        }
+        if (i.Kind is NativeKind.General or NativeKind.Vector)
+        {
+            refused |= RegionCompiler.ScratchNeeded(i) > (memory >= 0 ? 1 : 2) || (UsesHighByte(in d) && (memory >= 0 || UsesExtended(in d)));
+        }
+        if (refused)
+        {
+            i.Kind = NativeKind.None;
+        }
+    }
+
+    private static bool UsesHighByte(in Instruction d)
+    {
+        for (int i = 0; i < d.OpCount; i++)
+        {
+            if (d.GetOpKind(i) == OpKind.Register && d.GetOpRegister(i) is >= Register.AH and <= Register.BH)
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /// <summary>Registers that need REX in the host's code: RSP among them.</summary>
+    private static bool UsesExtended(in Instruction d)
+    {
+        for (int i = 0; i < d.OpCount; i++)
+        {
+            if (d.GetOpKind(i) == OpKind.Register && d.GetOpRegister(i).IsGPR() && d.GetOpRegister(i) is not (>= Register.AH and <= Register.BH)
+                && (d.GetOpRegister(i).GetFullRegister() is Register.RSP or >= Register.R8))
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private void Free()
+    {
+        if (_nowhere != null)
+        {
+            NativeMemory.AlignedFree(_nowhere);
+            _nowhere = null;
+            NativeMemory.Free(_filled);
+            _ops.Dispose();
+            _memory.Dispose();
+        }
+    }
+
+    /// <summary>What was made of one page.</summary>
+    private sealed class PageTranslations
+    {
+        /// <summary>Where blocks are entered, and where their code goes when it is worth nothing any more.</summary>
+        public List<(nint Hot, int Entry, int Stale)> Blocks { get; } = [];
+
+        public List<(nint Ops, int Count)> Copies { get; } = [];
+    }
+}
+
+/// <summary>Where an indirect jump in a mode leads.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct JumpTableEntry
+{
+    public ulong Linear;
+    public ulong Mode;
+    public ulong HostCode;
+    public ulong Reserved;
+}

@@ -1,0 +1,57 @@
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Interpreter.Handlers;
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.Translator;
+
+/// <summary>Ops at the border between interpreted and translated code.</summary>
+internal static unsafe class NativeEntry
+{
+    /// <summary>Runs translated code at <see cref="Op.Immediate"/> until it has a reason to come back. RIP is the block's start.</summary>
+    public static Op* Enter(CpuState* s, Op* o)
+    {
+        s->Translated.Entries++;
+        s->CodePage = s->Rip & ~(Region.PageBytes - 1UL);
+        uint flags = Flags.GetArithmetic(s);
+        s->HostFlags = (ushort)((flags << 8) | 0x200 | ((flags >> 11) & 1));
+        Op* next = s->Translated.Enter(s, (nint)o->Immediate);
+        uint left = s->HostFlags;
+        Flags.SetArithmetic(s, ((left >> 8) & (Flags.Arithmetic & 0xFF)) | ((left & 1) << 11));
+        return next;
+    }
+
+    public static bool IsEntry(Op* op) => op->Scale == HotBlock.Translated;
+
+    /// <summary>A direct jump whose target was not translated: it may be by now.</summary>
+    public static Op* Follow(CpuState* s, Op* o)
+    {
+        Op* next = ControlFlow.Dispatch(s);
+        if (next != null && IsEntry(next))
+        {
+            s->Translated.Links++;
+            *(int*)o->Immediate = (int)((long)next->Immediate - (long)o->AddressMask - sizeof(int));
+        }
+        return next;
+    }
+
+    /// <summary>An indirect jump, or one to another page, that did not find its target in the table.</summary>
+    public static Op* Miss(CpuState* s, Op* o)
+    {
+        s->Translated.JumpMisses++;
+        Op* next = ControlFlow.Dispatch(s);
+        if (next != null && IsEntry(next))
+        {
+            JumpTableEntry* entry = BlockTranslator.JumpEntry(s, JumpTable.Index(s->Rip));
+            if (entry->Linear == Site.Empty)
+            {
+                ref TranslatedState t = ref s->Translated;
+                // An entry begins as a site does, and is forgotten as one.
+                t.Filled[t.FilledCount++] = (Site*)entry;
+            }
+            entry->Linear = s->Rip;
+            entry->Mode = s->Mode;
+            entry->HostCode = next->Immediate;
+        }
+        return next;
+    }
+}

@@ -1,0 +1,189 @@
+using System.Collections.Frozen;
+using System.Runtime.Intrinsics.X86;
+using Iced.Intel;
+
+namespace Ringfence.Cpu.Translator;
+
+/// <summary>How an instruction is translated.</summary>
+internal enum NativeKind : byte
+{
+    /// <summary>Not at all: its op runs.</summary>
+    None,
+    /// <summary>As it is, with its registers and its memory operand replaced.</summary>
+    General,
+    /// <summary>Likewise; it uses vector registers or MXCSR.</summary>
+    Vector,
+    /// <summary>It does nothing.</summary>
+    Nothing,
+    LoadAddress,
+    AbsoluteMove,
+    Divide,
+    Push,
+    Pop,
+    Leave,
+    Call,
+    Return,
+    Jump,
+    Conditional,
+}
+
+/// <summary>Which instructions become host code: those whose whole effect is on registers, memory and arithmetic flags, and that the host has.</summary>
+internal static class NativeSet
+{
+    private static readonly FrozenSet<Mnemonic> Integer = FrozenSet.ToFrozenSet(
+    [
+        Mnemonic.Mov, Mnemonic.Movzx, Mnemonic.Movsx, Mnemonic.Movsxd, Mnemonic.Add, Mnemonic.Adc, Mnemonic.Sub, Mnemonic.Sbb, Mnemonic.And, Mnemonic.Or,
+        Mnemonic.Xor, Mnemonic.Cmp, Mnemonic.Test, Mnemonic.Inc, Mnemonic.Dec, Mnemonic.Neg, Mnemonic.Not, Mnemonic.Shl, Mnemonic.Shr, Mnemonic.Sar,
+        Mnemonic.Rol, Mnemonic.Ror, Mnemonic.Rcl, Mnemonic.Rcr, Mnemonic.Shld, Mnemonic.Shrd, Mnemonic.Imul, Mnemonic.Mul, Mnemonic.Bswap,
+        Mnemonic.Bsf, Mnemonic.Bsr, Mnemonic.Tzcnt, Mnemonic.Lzcnt, Mnemonic.Popcnt, Mnemonic.Bt, Mnemonic.Bts, Mnemonic.Btr, Mnemonic.Btc,
+        Mnemonic.Xchg, Mnemonic.Xadd, Mnemonic.Cmpxchg, Mnemonic.Cbw, Mnemonic.Cwde, Mnemonic.Cdqe, Mnemonic.Cwd, Mnemonic.Cdq,
+        Mnemonic.Cqo, Mnemonic.Clc, Mnemonic.Stc, Mnemonic.Cmc, Mnemonic.Lahf, Mnemonic.Sahf, Mnemonic.Andn, Mnemonic.Bextr, Mnemonic.Blsi, Mnemonic.Blsr,
+        Mnemonic.Blsmsk, Mnemonic.Bzhi, Mnemonic.Pdep, Mnemonic.Pext, Mnemonic.Rorx, Mnemonic.Sarx, Mnemonic.Shlx, Mnemonic.Shrx, Mnemonic.Mulx,
+        Mnemonic.Adcx, Mnemonic.Adox, Mnemonic.Movbe, Mnemonic.Crc32, Mnemonic.Movnti, Mnemonic.Sfence, Mnemonic.Lfence, Mnemonic.Mfence, Mnemonic.Pause,
+    ]);
+
+    private static readonly FrozenSet<Mnemonic> Nothing = FrozenSet.ToFrozenSet(
+    [
+        Mnemonic.Nop, Mnemonic.Endbr64, Mnemonic.Endbr32, Mnemonic.Prefetchnta, Mnemonic.Prefetcht0, Mnemonic.Prefetcht1, Mnemonic.Prefetcht2,
+        Mnemonic.Prefetchw, Mnemonic.Prefetch,
+    ]);
+
+    private static readonly FrozenSet<CpuidFeature> VectorFeatures = FrozenSet.ToFrozenSet(
+    [
+        CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.SSE3, CpuidFeature.SSSE3, CpuidFeature.SSE4_1, CpuidFeature.SSE4_2, CpuidFeature.AES,
+        CpuidFeature.PCLMULQDQ, CpuidFeature.SHA, CpuidFeature.GFNI, CpuidFeature.AVX, CpuidFeature.AVX2, CpuidFeature.FMA, CpuidFeature.F16C,
+        CpuidFeature.VAES, CpuidFeature.VPCLMULQDQ,
+    ]);
+
+    private static readonly FrozenSet<Mnemonic> NotVector = FrozenSet.ToFrozenSet(
+    [
+        Mnemonic.Ldmxcsr, Mnemonic.Stmxcsr, Mnemonic.Vldmxcsr, Mnemonic.Vstmxcsr, Mnemonic.Maskmovdqu, Mnemonic.Vmaskmovdqu, Mnemonic.Maskmovq,
+    ]);
+
+    /// <summary>What this host has, of the features whose instructions are passed on to it.</summary>
+    private static readonly FrozenSet<CpuidFeature> HostFeatures = DetectHost();
+
+    public static NativeKind Classify(Code code, OpCodeInfo info, Field[] fields)
+    {
+        Mnemonic mnemonic = info.Mnemonic;
+        if (fields.Contains(Field.Elsewhere))
+        {
+            return IsAbsoluteMove(code) ? NativeKind.AbsoluteMove : NativeKind.None;
+        }
+        NativeKind special = Special(code, mnemonic);
+        if (special != NativeKind.None)
+        {
+            return special;
+        }
+        if (Nothing.Contains(mnemonic))
+        {
+            return NativeKind.Nothing;
+        }
+        CpuidFeature[] features = info.Code.CpuidFeatures();
+        if (!features.All(HostFeatures.Contains))
+        {
+            return NativeKind.None;
+        }
+        if (Integer.Contains(mnemonic))
+        {
+            return TouchesSystem(info) || IsBitString(code, mnemonic) ? NativeKind.None : NativeKind.General;
+        }
+        if (mnemonic is (>= Mnemonic.Cmova and <= Mnemonic.Cmovs) or (>= Mnemonic.Seta and <= Mnemonic.Sets))
+        {
+            return NativeKind.General;
+        }
+        return features.All(VectorFeatures.Contains) && !NotVector.Contains(mnemonic) && !UsesMmx(info) ? NativeKind.Vector : NativeKind.None;
+    }
+
+    private static NativeKind Special(Code code, Mnemonic mnemonic) => code switch
+    {
+        Code.Lea_r32_m or Code.Lea_r64_m => NativeKind.LoadAddress,
+        Code.Div_rm32 or Code.Div_rm64 or Code.Idiv_rm32 or Code.Idiv_rm64 => NativeKind.Divide,
+        Code.Push_r32 or Code.Push_r64 or Code.Push_rm32 or Code.Push_rm64 or Code.Pushd_imm8 or Code.Pushd_imm32 or Code.Pushq_imm8 or Code.Pushq_imm32
+            => NativeKind.Push,
+        Code.Pop_r32 or Code.Pop_r64 => NativeKind.Pop,
+        Code.Leaved or Code.Leaveq => NativeKind.Leave,
+        Code.Call_rel32_32 or Code.Call_rel32_64 or Code.Call_rm32 or Code.Call_rm64 => NativeKind.Call,
+        Code.Retnd or Code.Retnq or Code.Retnd_imm16 or Code.Retnq_imm16 => NativeKind.Return,
+        Code.Jmp_rel8_32 or Code.Jmp_rel8_64 or Code.Jmp_rel32_32 or Code.Jmp_rel32_64 or Code.Jmp_rm32 or Code.Jmp_rm64 => NativeKind.Jump,
+        _ when code.IsJccShortOrNear() && !Is16BitBranch(code) => NativeKind.Conditional,
+        _ => NativeKind.None,
+    };
+
+    private static bool Is16BitBranch(Code code) => code.ToOpCode().OpCount > 0 && code.ToOpCode().GetOpKind(0) is OpCodeOperandKind.br16_1 or OpCodeOperandKind.br16_2;
+
+    private static bool IsAbsoluteMove(Code code) => code is Code.Mov_AL_moffs8 or Code.Mov_EAX_moffs32 or Code.Mov_RAX_moffs64 or Code.Mov_AX_moffs16
+        or Code.Mov_moffs8_AL or Code.Mov_moffs32_EAX or Code.Mov_moffs64_RAX or Code.Mov_moffs16_AX;
+
+    /// <summary>A bit string in memory: the register chooses the address too.</summary>
+    private static bool IsBitString(Code code, Mnemonic mnemonic) => mnemonic is Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc
+        && code.ToOpCode().GetOpKind(1) is OpCodeOperandKind.r16_reg or OpCodeOperandKind.r32_reg or OpCodeOperandKind.r64_reg;
+
+    private static bool TouchesSystem(OpCodeInfo info)
+    {
+        for (int i = 0; i < info.OpCount; i++)
+        {
+            string kind = info.GetOpKind(i).ToString();
+            if (kind.StartsWith("seg", StringComparison.Ordinal) || kind.StartsWith("cr_", StringComparison.Ordinal)
+                || kind.StartsWith("dr_", StringComparison.Ordinal) || kind.StartsWith("tr_", StringComparison.Ordinal))
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static bool UsesMmx(OpCodeInfo info)
+    {
+        for (int i = 0; i < info.OpCount; i++)
+        {
+            if (info.GetOpKind(i).ToString().StartsWith("mm_", StringComparison.Ordinal))
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static FrozenSet<CpuidFeature> DetectHost()
+    {
+        HashSet<CpuidFeature> has =
+        [
+            CpuidFeature.INTEL8086, CpuidFeature.INTEL186, CpuidFeature.INTEL286, CpuidFeature.INTEL386, CpuidFeature.INTEL486, CpuidFeature.X64,
+            CpuidFeature.CMOV, CpuidFeature.PAUSE, CpuidFeature.MULTIBYTENOP, CpuidFeature.SSE, CpuidFeature.SSE2,
+        ];
+        void Add(bool supported, params ReadOnlySpan<CpuidFeature> features)
+        {
+            if (supported)
+            {
+                foreach (CpuidFeature feature in features)
+                {
+                    has.Add(feature);
+                }
+            }
+        }
+        Add(Sse3.IsSupported, CpuidFeature.SSE3);
+        Add(Ssse3.IsSupported, CpuidFeature.SSSE3);
+        Add(Sse41.IsSupported, CpuidFeature.SSE4_1);
+        Add(Sse42.IsSupported, CpuidFeature.SSE4_2);
+        Add(Aes.IsSupported, CpuidFeature.AES);
+        Add(Pclmulqdq.IsSupported, CpuidFeature.PCLMULQDQ);
+        Add(Popcnt.IsSupported, CpuidFeature.POPCNT);
+        Add(Lzcnt.IsSupported, CpuidFeature.LZCNT);
+        Add(Bmi1.IsSupported, CpuidFeature.BMI1);
+        Add(Bmi2.IsSupported, CpuidFeature.BMI2);
+        Add(Avx.IsSupported, CpuidFeature.AVX);
+        Add(Avx2.IsSupported, CpuidFeature.AVX2);
+        Add(Fma.IsSupported, CpuidFeature.FMA);
+        (_, int ebx7, int ecx7, _) = X86Base.CpuId(7, 0);
+        (_, _, int ecx1, _) = X86Base.CpuId(1, 0);
+        Add((ecx1 & (1 << 22)) != 0, CpuidFeature.MOVBE);
+        Add(Avx.IsSupported && (ecx1 & (1 << 29)) != 0, CpuidFeature.F16C);
+        Add((ebx7 & (1 << 19)) != 0, CpuidFeature.ADX);
+        Add((ebx7 & (1 << 29)) != 0, CpuidFeature.SHA);
+        Add((ecx7 & (1 << 8)) != 0, CpuidFeature.GFNI);
+        Add(Avx.IsSupported && (ecx7 & (1 << 9)) != 0, CpuidFeature.VAES);
+        Add(Avx.IsSupported && (ecx7 & (1 << 10)) != 0, CpuidFeature.VPCLMULQDQ);
+        return has.ToFrozenSet();
+    }
+}

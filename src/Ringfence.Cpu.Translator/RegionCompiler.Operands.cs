@@ -1,0 +1,123 @@
+using Iced.Intel;
+
+namespace Ringfence.Cpu.Translator;
+
+/// <summary>Operands: registers that the host has no register for, and memory.</summary>
+internal sealed unsafe partial class RegionCompiler
+{
+    private const int FirstSpilled = 12;
+
+    /// <summary>The host's register for a guest's, or -1 if it is in the state.</summary>
+    private static int HostOf(int guest) => guest == 4 ? Host.GuestRsp : guest < FirstSpilled ? guest : -1;
+
+    private static int Number(Register register) => register.GetFullRegister() - Register.RAX;
+
+    /// <summary>Brings a guest's register into a host register: its own, or <paramref name="scratch"/>.</summary>
+    private int Fetch(int guest, int scratch)
+    {
+        int host = HostOf(guest);
+        if (host >= 0)
+        {
+            return host;
+        }
+        _e.Load(scratch, StateOffsets.Gpr(guest));
+        return scratch;
+    }
+
+    /// <summary>Computes a memory operand's offset in its segment. Spoils <see cref="Host.Scratch"/> and <see cref="Host.Address"/>, no flags.</summary>
+    private void EffectiveAddress(in Instruction d, int to, bool wide)
+    {
+        if (d.IsIPRelativeMemoryOperand)
+        {
+            _e.Load(to, StateOffsets.CodePage);
+            _e.LoadAddress(wide, to, to, (int)Region.FromPage(d.IPRelativeMemoryAddress));
+            return;
+        }
+        int displacement = (int)d.MemoryDisplacement64;
+        int @base = d.MemoryBase == Register.None ? -1 : Fetch(Number(d.MemoryBase), Host.Address);
+        if (d.MemoryIndex == Register.None)
+        {
+            if (@base >= 0)
+            {
+                if (displacement == 0)
+                {
+                    _e.Register(wide, 0x8B, to, @base);
+                    return;
+                }
+                _e.LoadAddress(wide, to, @base, displacement);
+                return;
+            }
+            if (wide)
+            {
+                // Sign-extended.
+                _e.Register(true, 0xC7, 0, to);
+                _e.Int32(displacement);
+                return;
+            }
+            _e.MoveImmediate(to, (uint)displacement);
+            return;
+        }
+        int index = Fetch(Number(d.MemoryIndex), Host.Scratch);
+        int scale = System.Numerics.BitOperations.TrailingZeroCount(d.MemoryIndexScale);
+        _e.Memory(wide, 0x8D, to, @base, index, scale, displacement);
+    }
+
+    /// <summary>Brings the host address of the instruction's memory operand into <see cref="Host.Address"/>, or leaves for its op. The host's flags and
+    /// <see cref="Host.Scratch"/> are lost.</summary>
+    private void MemoryOperand(GuestInstruction i, int bytes, bool write)
+    {
+        ref Instruction d = ref i.Decoded;
+        EffectiveAddress(in d, Host.Address, AddressIs64(in d));
+        if (d.MemorySegment is Register.FS or Register.GS)
+        {
+            _e.WithState(0x03, Host.Address, d.MemorySegment == Register.FS ? StateOffsets.FsBase : StateOffsets.GsBase);
+        }
+        Probe(bytes, write, MustBeAligned(i, bytes) ? bytes - 1 : 0);
+    }
+
+    /// <summary>From a linear address in <see cref="Host.Address"/> to the host's: by the page that this place used last.</summary>
+    private void Probe(int bytes, bool write, int alignment = 0)
+    {
+        int site = _store.NewSite();
+        Label miss = new();
+        Label back = new();
+        Label leave = LeaveLabel();
+        if (alignment != 0)
+        {
+            // TEST r14b, imm8.
+            _e.Bytes([0x41, 0xF6, 0xC6]);
+            _e.Byte(alignment);
+            _e.Jump(Condition.NotEqual, leave);
+        }
+        _e.Move(Host.Scratch, Host.Address);
+        _e.WithState(0x33, Host.Scratch, site);
+        _e.Immediate(true, 7, Host.Scratch, Region.PageBytes - bytes);
+        _e.Jump(Condition.Above, miss);
+        _e.WithState(0x03, Host.Address, site + 8);
+        _e.Bind(back);
+        int routine = _routines.Miss(bytes, write);
+        _cold.Add(() =>
+        {
+            _e.Bind(miss);
+            _e.LoadAddress(true, Host.Scratch, Host.State, site - Host.StateBias);
+            _e.Transfer(0xE8, routine);
+            _e.Jump(back);
+            // The routine comes back here, five bytes on, if it does not know the page either.
+            _e.Jump(leave);
+        });
+    }
+
+    private bool AddressIs64(in Instruction d) => _is64 && !(d.MemoryBase.GetSize() == 4 || d.MemoryIndex.GetSize() == 4
+        || (d.MemoryBase == Register.None && d.MemoryIndex == Register.None && d.MemoryDisplSize == 4));
+
+    /// <summary>Legacy SSE's operands of 16 bytes must lie at a multiple of 16 unless the instruction says otherwise; of AVX's only those of the
+    /// instructions that say so.</summary>
+    private static bool MustBeAligned(GuestInstruction i, int bytes) => i.Kind == NativeKind.Vector && bytes >= 16 && i.Form.Mnemonic switch
+    {
+        Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu or Mnemonic.Pcmpestri or Mnemonic.Pcmpestrm
+            or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm => false,
+        Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovdqa or Mnemonic.Vmovntdq or Mnemonic.Vmovntps or Mnemonic.Vmovntpd
+            or Mnemonic.Vmovntdqa => true,
+        _ => i.Form.Encoding == EncodingKind.Legacy,
+    };
+}

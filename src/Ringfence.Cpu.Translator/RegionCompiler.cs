@@ -1,0 +1,185 @@
+using Iced.Intel;
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.Translator;
+
+/// <summary>
+/// Writes a region's host code. A block counts its instructions when it is entered; what leaves it early takes the rest back. Whatever an
+/// instruction's host code cannot do leaves for the instruction's op, before the instruction has changed anything.
+/// </summary>
+internal sealed unsafe partial class RegionCompiler
+{
+    private readonly Emitter _e;
+    private readonly Recoder _recoder;
+    private readonly Routines _routines;
+    private readonly ITranslationStore _store;
+    private readonly byte* _page;
+    private readonly Region _region;
+    private readonly bool _is64;
+    private readonly uint _mode;
+    /// <summary>What is written behind the region: ways that are taken rarely.</summary>
+    private readonly List<Action> _cold = [];
+    private RegionBlock _block = null!;
+    private GuestInstruction _instruction = null!;
+    /// <summary>Leaves for the present instruction's op; made when first needed.</summary>
+    private Label? _leave;
+    private bool _vectors;
+
+    public RegionCompiler(Emitter emitter, Routines routines, ITranslationStore store, byte* page, Region region, uint mode)
+    {
+        _e = emitter;
+        _recoder = new Recoder(emitter);
+        _routines = routines;
+        _store = store;
+        _page = page;
+        _region = region;
+        _mode = mode;
+        _is64 = (mode & CodeMode.BitsMask) == CodeMode.Bits64;
+    }
+
+    private int WordBytes => _is64 ? 8 : 4;
+
+    public void Compile()
+    {
+        for (int i = 0; i < _region.Blocks.Count; i++)
+        {
+            Compile(_region.Blocks[i], i + 1 < _region.Blocks.Count ? _region.Blocks[i + 1] : null);
+        }
+        for (int i = 0; i < _cold.Count; i++)
+        {
+            _cold[i]();
+        }
+        foreach (RegionBlock block in _region.Blocks)
+        {
+            _e.Bind(block.Stale);
+            EmitExit(null, block.Offset, 0);
+        }
+    }
+
+    private void Compile(RegionBlock block, RegionBlock? next)
+    {
+        _block = block;
+        Begin(block);
+        _vectors = false;
+        foreach (GuestInstruction instruction in block.Instructions)
+        {
+            _instruction = instruction;
+            _leave = null;
+            Translate(instruction, next);
+        }
+        GuestInstruction last = block.Instructions[^1];
+        if (!block.Ended)
+        {
+            FallTo(block.End, last.LiveAfter, next);
+        }
+    }
+
+    /// <summary>The way in: from elsewhere the flags are in the state. From the block before, if only that leads here, they may be in the host's
+    /// register.</summary>
+    private void Begin(RegionBlock block)
+    {
+        bool carried = _carries;
+        _carries = false;
+        int count = block.Instructions.Count;
+        if (!carried || _flags == FlagHome.Memory || block.LiveIn == RflagsBits.None)
+        {
+            _flags = FlagHome.Memory;
+            _e.Bind(block.Entry);
+            _e.StateImmediate(true, 0, StateOffsets.Retired, count);
+            return;
+        }
+        Label body = new();
+        _e.Bind(body);
+        _e.Load(Host.Scratch, StateOffsets.Retired);
+        _e.LoadAddress(true, Host.Scratch, Host.Scratch, count);
+        _e.Store(StateOffsets.Retired, Host.Scratch);
+        _cold.Add(() =>
+        {
+            _e.Bind(block.Entry);
+            RestoreFlags();
+            _e.Jump(body);
+        });
+    }
+
+    private void Translate(GuestInstruction i, RegionBlock? next)
+    {
+        switch (i.Kind)
+        {
+            case NativeKind.None: Leave(i); break;
+            case NativeKind.General or NativeKind.Vector: General(i); break;
+            case NativeKind.Nothing: break;
+            case NativeKind.LoadAddress: LoadAddress(i); break;
+            case NativeKind.AbsoluteMove: AbsoluteMove(i); break;
+            case NativeKind.Divide: Divide(i); break;
+            case NativeKind.Push: Push(i); break;
+            case NativeKind.Pop: Pop(i); break;
+            case NativeKind.Leave: LeaveFrame(i); break;
+            case NativeKind.Call: Call(i); break;
+            case NativeKind.Return: Return(i); break;
+            case NativeKind.Jump: Jump(i, next); break;
+            case NativeKind.Conditional: Conditional(i, next); break;
+        }
+    }
+
+    /// <summary>The instruction's own op runs. If it does not end the block, translated code goes on after it.</summary>
+    private void Leave(GuestInstruction i)
+    {
+        SyncFlags(Region.AllFlags);
+        bool ends = _block.Ended && i == _block.Instructions[^1];
+        if (ends)
+        {
+            EmitExit(i.First, _block.Offset, _block.Instructions.Count);
+            return;
+        }
+        Op* resume = _store.CopyOps(i.First, i.Ops, out Op* copy);
+        EmitExit(copy, _block.Offset, _block.Instructions.Count);
+        resume->Immediate = (ulong)_e.Address(_e.Position);
+        _e.StateImmediate(true, 0, StateOffsets.Retired, _block.Instructions.Count);
+        _flags = FlagHome.Memory;
+        _vectors = false;
+    }
+
+    /// <summary>Goes back to the outer loop, or to an op.</summary>
+    /// <param name="offset">RIP, in the page.</param>
+    /// <param name="uncounted">Instructions that were counted and have not run.</param>
+    private void EmitExit(Op* op, int offset, int uncounted)
+    {
+        _e.Transfer(0xE8, _routines.Exit);
+        _e.Int64((long)op);
+        _e.Int32(offset);
+        _e.Int32(uncounted);
+    }
+
+    /// <summary>Where to go if host code cannot do the present instruction. The flags are in the state or dead.</summary>
+    private Label LeaveLabel()
+    {
+        if (_leave == null)
+        {
+            Label leave = _leave = new Label();
+            Op* op = _instruction.First;
+            int offset = _block.Offset;
+            int count = _block.Instructions.Count;
+            _cold.Add(() =>
+            {
+                _e.Bind(leave);
+                EmitExit(op, offset, count);
+            });
+        }
+        return _leave;
+    }
+}
+
+/// <summary>What a region's compiler needs of the translator.</summary>
+internal unsafe interface ITranslationStore
+{
+    /// <summary>The offset from the state's start of a new site.</summary>
+    int NewSite();
+
+    /// <summary>Copies an instruction's ops; the op that is returned comes after them and goes back to translated code.</summary>
+    Op* CopyOps(Op* ops, int count, out Op* copy);
+
+    /// <summary>An op for a direct jump to a block that is not translated yet.</summary>
+    /// <param name="position">Of the jump's displacement, to be changed when it is.</param>
+    Op* NewEdge(int position);
+}

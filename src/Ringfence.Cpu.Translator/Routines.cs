@@ -1,0 +1,234 @@
+using System.Runtime.Intrinsics.X86;
+using Ringfence.Cpu.Memory;
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.Translator;
+
+/// <summary>Code that all translations share, written once at the start of the code memory: in, out, and the search for what a site does not know.</summary>
+internal sealed unsafe class Routines
+{
+    private const int Sizes = 7;
+
+    /// <summary>The guest's registers that stay in the host's, and where.</summary>
+    private static readonly (int Guest, int Host)[] Pinned =
+    [
+        (0, 0), (1, 1), (2, 2), (3, 3), (4, Host.GuestRsp), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (10, 10), (11, 11),
+    ];
+
+    private readonly Emitter _e;
+    private readonly int[] _misses = new int[2 * Sizes];
+
+    public Routines(Emitter emitter)
+    {
+        _e = emitter;
+        int leave = WriteLeave();
+        WriteEnter();
+        WriteExit(leave);
+        WriteDispatch(leave);
+        WriteLoadVectors();
+        for (int size = 0; size < Sizes; size++)
+        {
+            WriteMiss(size, false);
+            WriteMiss(size, true);
+        }
+    }
+
+    /// <summary>Called by the C# side: (state, host address) to the next op.</summary>
+    public int Enter { get; private set; }
+
+    /// <summary>Called; behind the call are the op to go to (64 bits), RIP's offset in its page and what was counted too much (32 bits each).</summary>
+    public int Exit { get; private set; }
+
+    /// <summary>Jumped to with a linear address in <see cref="Host.Address"/>: the C# side looks for the code there.</summary>
+    public int Dispatch { get; private set; }
+
+    /// <summary>Called when the guest's vector registers are wanted. Returns five bytes on if MXCSR has exceptions unmasked: the host must not
+    /// meet them.</summary>
+    public int LoadVectors { get; private set; }
+
+    /// <summary>Called with a linear address in <see cref="Host.Address"/> and the site in <see cref="Host.Scratch"/>: makes it a host address and
+    /// fills the site. Returns five bytes on if the TLB does not know the page.</summary>
+    public int Miss(int bytes, bool write) => _misses[(2 * System.Numerics.BitOperations.Log2((uint)bytes)) + (write ? 1 : 0)];
+
+    private void WriteEnter()
+    {
+        Enter = _e.Position;
+        foreach (int register in (ReadOnlySpan<int>)[Host.Rbx, Host.Rbp, 12, 13, 14, 15])
+        {
+            _e.Push(register);
+        }
+        _e.LoadAddress(true, Host.State, Host.Rdi, Host.StateBias);
+        _e.Store(StateOffsets.HostStack, Host.Rsp);
+        _e.Move(Host.Address, Host.Rsi);
+        foreach ((int guest, int host) in Pinned)
+        {
+            _e.Load(host, StateOffsets.Gpr(guest));
+        }
+        _e.JumpIndirect(Host.Address);
+    }
+
+    /// <summary>Saves the guest's registers and returns the op in <see cref="Host.Scratch"/>.</summary>
+    private int WriteLeave()
+    {
+        int at = _e.Position;
+        Label vectors = new();
+        Label saved = new();
+        foreach ((int guest, int host) in Pinned)
+        {
+            _e.Store(StateOffsets.Gpr(guest), host);
+        }
+        _e.CompareStateByte(StateOffsets.VectorsLoaded, 0);
+        _e.Jump(Condition.NotEqual, vectors);
+        _e.Bind(saved);
+        _e.Move(Host.Rax, Host.Scratch);
+        foreach (int register in (ReadOnlySpan<int>)[15, 14, 13, 12, Host.Rbp, Host.Rbx])
+        {
+            _e.Pop(register);
+        }
+        _e.Byte(0xC3);
+        _e.Bind(vectors);
+        Vectors(true);
+        // STMXCSR of the guest's, LDMXCSR of the host's.
+        _e.Memory(false, 0x1AE, 3, Host.State, StateOffsets.Mxcsr - Host.StateBias);
+        _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.HostMxcsr - Host.StateBias);
+        if (Avx.IsSupported)
+        {
+            // VZEROUPPER: without it SSE code of the host is slow on some processors.
+            _e.Bytes([0xC5, 0xF8, 0x77]);
+        }
+        SetVectorsLoaded(0);
+        _e.Jump(saved);
+        return at;
+    }
+
+    private void WriteExit(int leave)
+    {
+        Exit = _e.Position;
+        _e.Pop(Host.Scratch);
+        _e.Memory(true, 0x63, Host.Address, Host.Scratch, 12);
+        _e.WithState(0x29, Host.Address, StateOffsets.Retired);
+        _e.Memory(true, 0x63, Host.Address, Host.Scratch, 8);
+        _e.WithState(0x03, Host.Address, StateOffsets.CodePage);
+        _e.Store(StateOffsets.Rip, Host.Address);
+        _e.Memory(true, 0x8B, Host.Scratch, Host.Scratch, 0);
+        _e.Transfer(0xE9, leave);
+    }
+
+    private void WriteDispatch(int leave)
+    {
+        Dispatch = _e.Position;
+        _e.Store(StateOffsets.Rip, Host.Address);
+        _e.Load(Host.Scratch, StateOffsets.Missed);
+        _e.Transfer(0xE9, leave);
+    }
+
+    private void WriteLoadVectors()
+    {
+        const int Masks = 0x1F80;
+        LoadVectors = _e.Position;
+        Label refused = new();
+        _e.Load32(Host.Scratch, StateOffsets.Mxcsr);
+        _e.Immediate(false, 4, Host.Scratch, Masks);
+        _e.Immediate(false, 7, Host.Scratch, Masks);
+        _e.Jump(Condition.NotEqual, refused);
+        _e.Memory(false, 0x1AE, 3, Host.State, StateOffsets.HostMxcsr - Host.StateBias);
+        _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.Mxcsr - Host.StateBias);
+        Vectors(false);
+        SetVectorsLoaded(1);
+        _e.Byte(0xC3);
+        _e.Bind(refused);
+        ReturnFurther(0);
+    }
+
+    private void SetVectorsLoaded(int value)
+    {
+        _e.Memory(false, 0xC6, 0, Host.State, StateOffsets.VectorsLoaded - Host.StateBias);
+        _e.Byte(value);
+    }
+
+    /// <summary>VMOVUPS of all sixteen, as wide as the host has them: what VEX instructions make 0 goes up to bit 511.</summary>
+    private void Vectors(bool store)
+    {
+        for (int i = 0; i < 16; i++)
+        {
+            int displacement = StateOffsets.Vectors + (i * 64) - Host.StateBias;
+            if (Avx512F.IsSupported)
+            {
+                // EVEX.512.0F.W0; the displacement is a multiple of 64.
+                _e.Bytes([0x62, (byte)((i < 8 ? 0x80 : 0) | 0x51), 0x7C, 0x48, (byte)(store ? 0x11 : 0x10), (byte)(0x87 | ((i & 7) << 3))]);
+                _e.Int32(displacement);
+            }
+            else if (Avx.IsSupported)
+            {
+                _e.Byte(0xC4);
+                _e.Byte((i < 8 ? 0x80 : 0) | 0x41);
+                _e.Byte(0x7C);
+                _e.Byte(store ? 0x11 : 0x10);
+                _e.Operand(i & 7, Host.State, displacement);
+            }
+            else
+            {
+                _e.Memory(false, store ? 0x111 : 0x110, i, Host.State, displacement);
+            }
+        }
+    }
+
+    private void WriteMiss(int sizeLog, bool write)
+    {
+        _misses[(2 * sizeLog) + (write ? 1 : 0)] = _e.Position;
+        int tag = write ? 8 : 0;
+        const int Addend = 24;
+        Label fail = new();
+        Label done = new();
+        Label refill = new();
+        _e.Push(Host.Rax);
+        _e.Push(Host.Rcx);
+        _e.Memory(true, 0xFF, 0, Host.State, StateOffsets.SiteMisses - Host.StateBias);
+        _e.Move(Host.Rax, Host.Address);
+        _e.Shift(true, 5, Host.Rax, 12);
+        _e.Immediate(false, 4, Host.Rax, Tlb.Entries - 1);
+        _e.Shift(false, 4, Host.Rax, 5);
+        _e.WithState(0x03, Host.Rax, StateOffsets.Tlb);
+        _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, tag);
+        _e.Register(true, 0x33, Host.Rcx, Host.Address);
+        _e.Immediate(true, 7, Host.Rcx, Region.PageBytes - (1 << sizeLog));
+        _e.Jump(Condition.Above, fail);
+        // What only RFLAGS.AC admits is not kept.
+        _e.Load(Host.Rcx, StateOffsets.Tlb);
+        _e.WithState(0x3B, Host.Rcx, StateOffsets.SiteTlb);
+        _e.Jump(Condition.NotEqual, done);
+        _e.MoveImmediate(Host.Rcx, unchecked((long)Site.Empty));
+        _e.Memory(true, 0x3B, Host.Rcx, Host.Scratch, 0);
+        _e.Jump(Condition.NotEqual, refill);
+        // The first time since all were forgotten: it goes on the list.
+        _e.Push(Host.Rdx);
+        _e.Load(Host.Rcx, StateOffsets.FilledCount);
+        _e.Load(Host.Rdx, StateOffsets.Filled);
+        _e.Memory(true, 0x89, Host.Scratch, Host.Rdx, Host.Rcx, 3, 0);
+        _e.Memory(true, 0xFF, 0, Host.State, StateOffsets.FilledCount - Host.StateBias);
+        _e.Pop(Host.Rdx);
+        _e.Bind(refill);
+        _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, tag);
+        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 0);
+        _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, Addend);
+        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 8);
+        _e.Bind(done);
+        _e.Memory(true, 0x03, Host.Address, Host.Rax, Addend);
+        _e.Pop(Host.Rcx);
+        _e.Pop(Host.Rax);
+        _e.Byte(0xC3);
+        _e.Bind(fail);
+        _e.Pop(Host.Rcx);
+        _e.Pop(Host.Rax);
+        ReturnFurther(0);
+    }
+
+    /// <summary>Returns past the jump that follows the call. The return address is at RSP.</summary>
+    private void ReturnFurther(int offset)
+    {
+        const int JumpBytes = 5;
+        _e.Memory(true, 0x83, 0, Host.Rsp, offset);
+        _e.Byte(JumpBytes);
+        _e.Byte(0xC3);
+    }
+}

@@ -1,0 +1,47 @@
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Cpu.Interpreter.Handlers;
+
+/// <summary>
+/// The first op of a block that may be translated. <see cref="Op.Immediate"/> counts down; <see cref="Op.AddressMask"/> is the block's physical
+/// address, <see cref="Op.Displacement"/> its bytes, <see cref="Op.Source"/> its ops, this one included; <see cref="Op.Scale"/> tells what has become of it.
+/// </summary>
+internal static unsafe class HotBlock
+{
+    /// <summary>Values of <see cref="Op.Scale"/>: handlers cannot be compared.</summary>
+    public const byte Counts = 1;
+    public const byte Translated = 2;
+    public const byte Passes = 3;
+
+    public static Op* Count(CpuState* s, Op* o)
+    {
+        if (--o->Immediate == 0)
+        {
+            return Translate(s, o);
+        }
+        o++;
+        return o->Handler(s, o);
+    }
+
+    /// <summary>There is nothing to translate.</summary>
+    public static void GiveUp(Op* o)
+    {
+        o->Handler = &Pass;
+        o->Scale = Passes;
+    }
+
+    /// <summary>What it becomes if it cannot be translated.</summary>
+    private static Op* Pass(CpuState* s, Op* o)
+    {
+        o++;
+        return o->Handler(s, o);
+    }
+
+    private static Op* Translate(CpuState* s, Op* o)
+    {
+        // Translating may forget all blocks, this one too: the outer loop finds its way again.
+        s->LinkSlot = null;
+        Processor.Of(s).Translator!.Translate(o);
+        return null;
+    }
+}

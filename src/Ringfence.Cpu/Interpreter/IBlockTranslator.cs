@@ -1,0 +1,36 @@
+namespace Ringfence.Cpu.Interpreter;
+
+/// <summary>Makes translators for processors.</summary>
+public interface ITranslatorFactory
+{
+    /// <summary>Bytes that the translator wants behind the processor's state, at <see cref="Processor.StateBytes"/> from its start.</summary>
+    nuint StateBytes { get; }
+
+    IBlockTranslator Create(Processor processor);
+}
+
+/// <summary>
+/// Makes host code of blocks that run often. Each block that may be translated begins with an op that counts (<see cref="Handlers.HotBlock"/>) and
+/// becomes the way into the translation. Whatever host code cannot do, it leaves to the block's ops: it goes back to the one whose turn it is.
+/// All members are for the processor's own thread.
+/// </summary>
+public unsafe interface IBlockTranslator : IDisposable
+{
+    /// <summary>How often a block is run before it is worth translating.</summary>
+    int Threshold { get; }
+
+    /// <summary>Whether code of a mode (<see cref="State.CodeMode"/>) is translated at all.</summary>
+    bool Accepts(uint mode);
+
+    /// <summary>Translates the block that begins with <paramref name="hot"/>, if it can be. RIP is the block's start.</summary>
+    void Translate(Op* hot);
+
+    /// <summary>What was decoded from a page is worth nothing any more.</summary>
+    void Drop(ulong physicalPage);
+
+    /// <summary>All blocks are being forgotten. None is running.</summary>
+    void Flush();
+
+    /// <summary>Some translation of a linear address, or a right, is not what it was.</summary>
+    void TranslationsChanged();
+}

@@ -1,0 +1,45 @@
+using System.Runtime.InteropServices;
+using Ringfence.Cpu.Interpreter;
+
+namespace Ringfence.Cpu.State;
+
+/// <summary>
+/// What translated code needs of the state beside the registers. Each place in it that accesses memory keeps the translation it used last: a
+/// <see cref="Site"/>. All sites, and the targets of indirect jumps that were found, are forgotten together, as soon as any
+/// translation may have changed; what was filled is listed, so that this costs what was filled.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+public unsafe struct TranslatedState
+{
+    /// <summary>The stack pointer of the host code that entered.</summary>
+    public ulong HostStack;
+    /// <summary>The host's MXCSR while the guest's is loaded.</summary>
+    public ulong HostMxcsr;
+    /// <summary>Operands for which there is no register.</summary>
+    public ulong Spill;
+    /// <summary>Enters translated code: (state, address) to the op that comes next.</summary>
+    public delegate* unmanaged<CpuState*, nint, Op*> Enter;
+    /// <summary>Sites that are filled, as addresses.</summary>
+    public Site** Filled;
+    public ulong FilledCount;
+    /// <summary>The op that looks for the target of an indirect jump.</summary>
+    public Op* Missed;
+    /// <summary>Counts for statistics.</summary>
+    public long SiteMisses;
+    public long Entries;
+    public long Links;
+    public long JumpMisses;
+}
+
+/// <summary>The last page that one memory operand of translated code was found in.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct Site
+{
+    /// <summary>No page's address and not canonical: an empty site is hit by no access that a program could mean. One that it hits goes to a
+    /// page of nobody's.</summary>
+    public const ulong Empty = 0xA5C3_7E19_4D60_B000;
+
+    public ulong Tag;
+    /// <summary>Host address minus linear address.</summary>
+    public ulong Addend;
+}

@@ -1,0 +1,31 @@
+using Ringfence.Cpu.Translator;
+
+namespace Ringfence.Engine.Software;
+
+/// <summary>How the software engine runs its processors.</summary>
+public sealed record SoftwareOptions
+{
+    public const int DefaultCodeCache = 64 << 20;
+    public const int MinimumCodeCache = 1 << 20;
+    public const int MaximumCodeCache = 1 << 30;
+
+    /// <summary>Everything is interpreted, on any host.</summary>
+    public static SoftwareOptions Interpreter { get; } = new();
+
+    /// <summary>What runs often is translated. Only where <see cref="CanTranslate"/>.</summary>
+    public static SoftwareOptions Translator { get; } = new() { Translates = true };
+
+    /// <summary>The translator where the host can, the interpreter elsewhere.</summary>
+    public static SoftwareOptions Best => CanTranslate ? Translator : Interpreter;
+
+    /// <summary>Whether this host is one that the translator knows.</summary>
+    public static bool CanTranslate => TranslatorFactory.IsSupported;
+
+    public bool Translates { get; init; }
+
+    /// <summary>Bytes of memory for each processor's translations, from <see cref="MinimumCodeCache"/> to <see cref="MaximumCodeCache"/>.</summary>
+    public int CodeCache { get; init; } = DefaultCodeCache;
+
+    /// <summary>How often a block is interpreted before it is translated, at least 1.</summary>
+    public int Threshold { get; init; } = 24;
+}

@@ -1,0 +1,43 @@
+namespace Ringfence.Host;
+
+/// <summary>
+/// Memory for generated code, mapped twice: once to write and once to run, so that no page is ever both. Only on Linux, and where the host lets a
+/// process run what it has written.
+/// </summary>
+public sealed unsafe class CodeMemory : IDisposable
+{
+    /// <param name="size">Bytes, a multiple of the page size. Pages are taken from the host when they are first written.</param>
+    /// <exception cref="InsufficientMemoryException">The host refuses.</exception>
+    public CodeMemory(int size)
+    {
+        Size = size;
+        Write = LibC.MapTwice((ulong)size, out byte* execute);
+        Execute = execute;
+    }
+
+    ~CodeMemory() => Free();
+
+    public int Size { get; }
+
+    /// <summary>Where code is written.</summary>
+    public byte* Write { get; private set; }
+
+    /// <summary>Where the same bytes are run.</summary>
+    public byte* Execute { get; private set; }
+
+    public void Dispose()
+    {
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    private void Free()
+    {
+        if (Write != null)
+        {
+            LibC.Unmap(Write, (ulong)Size);
+            LibC.Unmap(Execute, (ulong)Size);
+            Write = Execute = null;
+        }
+    }
+}
