@@ -31,6 +31,24 @@ internal static class GuestView
         return text.ToString();
     }
 
+    /// <summary>Vectors lead to an IRET in the BIOS area, those of the interrupt controllers by way of an end of interrupt.</summary>
+    public static void ExpectVectorsOfABios(this GuestMemory memory)
+    {
+        for (uint vector = 0; vector < 256; vector++)
+        {
+            uint pointer = memory.Read<uint>(vector * 4);
+            ulong handler = ((pointer >> 16) << 4) + (pointer & 0xFFFF);
+            byte[] expected = vector switch
+            {
+                >= 0x08 and <= 0x0F => [0x50, 0xB0, 0x20, 0xE6, 0x20, 0x58, 0xCF],
+                >= 0x70 and <= 0x77 => [0x50, 0xB0, 0x20, 0xE6, 0xA0, 0xE6, 0x20, 0x58, 0xCF],
+                _ => [0xCF],
+            };
+            Assert.InRange(handler, BoardLayout.BiosBase, BoardLayout.BiosEnd);
+            Assert.Equal(expected, memory.Bytes(handler, expected.Length));
+        }
+    }
+
     /// <summary>Loading must fail with a message of one line that names the kernel and contains <paramref name="reason"/>.</summary>
     public static void Refuses(byte[] image, string reason, ulong megabytes = 64, string commandLine = "", params GuestModule[] modules)
     {

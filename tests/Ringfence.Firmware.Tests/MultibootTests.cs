@@ -52,6 +52,15 @@ public class MultibootTests
         }
     }
 
+    /// <summary>For kernels that go back to real mode with interrupts on.</summary>
+    [Fact]
+    public void FindsTheInterruptVectorsOfABios()
+    {
+        using var memory = new GuestMemory(2 << 20);
+        TestImages.Load(memory, TestImages.FlatMultiboot());
+        memory.ExpectVectorsOfABios();
+    }
+
     [Fact]
     public void TheBssOfAFlatImageIsCleared()
     {

@@ -17,9 +17,7 @@ public class OtherImageTests
         Assert.Equal(0x80UL, state.Registers[2]);
         Assert.Equal(0x3FF, state.IdtLimit);
         Assert.Equal(0xAA55, memory.Read<ushort>(0x7DFE));
-        // INT 10h goes to an IRET.
-        uint vector = memory.Read<uint>(0x40);
-        Assert.Equal(0xCF, memory.Read<byte>(((vector >> 16) << 4) + (vector & 0xFFFF)));
+        memory.ExpectVectorsOfABios();
         Assert.Equal(639, memory.Read<ushort>(0x413));
     }
 

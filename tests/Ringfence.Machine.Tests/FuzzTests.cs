@@ -1,5 +1,7 @@
+using System.Collections.Concurrent;
 using Ringfence.Firmware;
 using Ringfence.Firmware.Tests;
+using Ringfence.Host;
 using Ringfence.Tests;
 
 namespace Ringfence.Machine.Tests;
@@ -12,58 +14,59 @@ public sealed class FuzzTests
 {
     private const long Images = 1_500;
     private const int FirstForLeaks = 300;
-    private const int RunMilliseconds = 1;
+    private const long RunNanoseconds = 1_000_000;
     private const int HangMilliseconds = 60_000;
     private const ulong Memory = 32 << 20;
     /// <summary>What the runtime may take meanwhile for compiled code and its heaps.</summary>
     private const long RoomKiB = 128 << 10;
 
-    private long _at;
-    private long _since = Environment.TickCount64;
+    private readonly FuzzProgress _progress = new("machines");
+    /// <summary>The images that run, and since when.</summary>
+    private readonly ConcurrentDictionary<long, long> _running = [];
 
     [Fact]
     public void SpoiledImagesRunOrAreRefused()
     {
-        using var files = new Files();
         using var watchdog = new Timer(_ => Look(), null, 1000, 1000);
-        if (Environment.GetEnvironmentVariable("RINGFENCE_FUZZ_AT") is { } only)
+        using var clock = new HostClock();
+        if (Environment.GetEnvironmentVariable("RINGFENCE_FUZZ_AT") is not null)
         {
-            Run(files, (int)FuzzOptions.Count("RINGFENCE_FUZZ_AT", 0));
-            Assert.NotEmpty(only);
+            long only = FuzzOptions.Count("RINGFENCE_FUZZ_AT", 0);
+            RunAll(clock, only, only + 1);
             return;
         }
         long images = FuzzOptions.Count(FuzzOptions.Images, Images);
-        var progress = new FuzzProgress("machines");
-        ProcessFootprint? early = null;
-        for (long i = 0; i < images; i++)
-        {
-            if (i == FirstForLeaks)
-            {
-                early = ProcessFootprint.Take();
-            }
-            Run(files, i);
-            progress.Done(1, $"image {i}");
-        }
+        RunAll(clock, 0, FirstForLeaks);
+        ProcessFootprint early = ProcessFootprint.Take();
+        RunAll(clock, FirstForLeaks, images);
         ProcessFootprint late = ProcessFootprint.Take();
-        if (early is not null)
-        {
-            Assert.InRange(late.Descriptors, 0, early.Descriptors + 4);
-            Assert.InRange(late.Threads, 0, early.Threads + 8);
-            Assert.InRange(late.PrivateMemory, 0, early.PrivateMemory + RoomKiB);
-        }
+        Assert.InRange(late.Descriptors, 0, early.Descriptors + 4);
+        Assert.InRange(late.Threads, 0, early.Threads + 8);
+        Assert.InRange(late.PrivateMemory, 0, early.PrivateMemory + RoomKiB);
     }
 
-    private void Run(Files files, long number)
+    /// <summary>Several at a time: part of each is waiting, for threads and for its moment to be over.</summary>
+    private void RunAll(HostClock clock, long from, long to) => Parallel.For(
+        from, to, new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount }, () => new Files(),
+        (number, _, files) =>
+        {
+            _running[number] = Environment.TickCount64;
+            Run(files, clock, number);
+            _running.TryRemove(number, out long _);
+            _progress.Done(1, $"image {number}");
+            return files;
+        },
+        files => files.Dispose());
+
+    private static void Run(Files files, HostClock clock, long number)
     {
-        Volatile.Write(ref _at, number);
-        Volatile.Write(ref _since, Environment.TickCount64);
         MachineSpec spec = Spec(files, number);
         string? problem = null;
         try
         {
             using VirtualMachine machine = Machines.Create(spec);
-            using var stop = new CancellationTokenSource(RunMilliseconds);
-            MachineEnd end = machine.Run(stop.Token);
+            using var limit = new TimeLimit(clock);
+            MachineEnd end = machine.Run(limit.Token);
             problem = end.Kind == MachineEndKind.Failed ? end.Report : null;
         }
         catch (GuestLoadException e)
@@ -143,17 +146,58 @@ public sealed class FuzzTests
 
     private void Look()
     {
-        if (Environment.TickCount64 - Volatile.Read(ref _since) > HangMilliseconds)
+        foreach ((long number, long since) in _running)
         {
-            Environment.FailFast($"hangs: seed {FuzzOptions.Seed}, image {Volatile.Read(ref _at)}");
+            if (Environment.TickCount64 - since > HangMilliseconds)
+            {
+                Environment.FailFast($"hangs: seed {FuzzOptions.Seed}, image {number}");
+            }
         }
     }
 
-    /// <summary>Images are files, in memory where the host has such a place.</summary>
+    /// <summary>Cancelled after a moment. The runtime's own timers have a grain of milliseconds.</summary>
+    private sealed class TimeLimit : IDisposable
+    {
+        private readonly CancellationTokenSource _source = new();
+        private readonly Lock _lock = new();
+        private readonly Ringfence.Host.ITimer _timer;
+        private bool _over;
+
+        public TimeLimit(HostClock clock)
+        {
+            _timer = clock.CreateTimer(Expired);
+            _timer.Arm(clock.Now + RunNanoseconds);
+        }
+
+        public CancellationToken Token => _source.Token;
+
+        public void Dispose()
+        {
+            _timer.Dispose();
+            lock (_lock)
+            {
+                _over = true;
+            }
+            _source.Dispose();
+        }
+
+        private void Expired()
+        {
+            lock (_lock)
+            {
+                if (!_over)
+                {
+                    _source.Cancel();
+                }
+            }
+        }
+    }
+
+    /// <summary>Images are files, in memory where the host has such a place. One image at a time.</summary>
     private sealed class Files : IDisposable
     {
         private readonly string _folder = Directory.CreateDirectory(
-            Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"ringfence-fuzz-{Environment.ProcessId}")).FullName;
+            Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"ringfence-fuzz-{Guid.NewGuid():N}")).FullName;
 
         public string Image => Path.Combine(_folder, "image");
 

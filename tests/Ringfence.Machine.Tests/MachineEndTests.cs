@@ -107,6 +107,32 @@ public sealed class MachineEndTests
         a.hlt();
     });
 
+    /// <summary>There is no BIOS, but its interrupt handlers end the interrupts of both controllers: the timer's comes again and again.</summary>
+    [Fact]
+    public void InterruptsInRealModeAreEnded()
+    {
+        MachineEnd end = Expect(MachineEndKind.DebugExit, a =>
+        {
+            // The master at 08h with only the timer let through, 1193 Hz.
+            foreach ((byte port, byte value) in ((byte, byte)[])
+                [(0x20, 0x11), (0x21, 0x08), (0x21, 0x04), (0x21, 0x01), (0x21, 0xFE), (0x43, 0x34), (0x40, 0xE8), (0x40, 0x03)])
+            {
+                a.mov(al, unchecked((sbyte)value));
+                a.@out(port, al);
+            }
+            Label again = a.CreateLabel();
+            a.mov(cx, 5);
+            a.Label(ref again);
+            a.sti();
+            a.hlt();
+            a.loop(again);
+            a.@int(0x70);
+            a.mov(al, 5);
+            a.@out((byte)GuestImage.DebugExitPort, al);
+        });
+        Assert.Equal(11, end.Code);
+    }
+
     [Fact]
     public void ATripleFaultInRealModeIsReported()
     {

@@ -9,14 +9,18 @@ namespace Ringfence.Cpu.Interpreter;
 /// </summary>
 internal sealed class InstructionSet
 {
-    private readonly Support[] _support = new Support[(int)Enum.GetValues<Code>().Max() + 1];
+    private static readonly Codes s_codes = new();
+
+    private readonly Support[] _support;
 
     public InstructionSet(CpuModel model)
     {
         HashSet<CpuidFeature> features = Features(model);
-        foreach (Code code in Enum.GetValues<Code>())
+        bool[] has = [.. s_codes.Needs.Select(n => n.All(features.Contains))];
+        _support = new Support[s_codes.Need.Length];
+        for (int code = 0; code < _support.Length; code++)
         {
-            _support[(int)code] = code.CpuidFeatures().All(features.Contains) ? Support.Present : WithoutFeature(code.Mnemonic());
+            _support[code] = has[s_codes.Need[code]] ? Support.Present : s_codes.Lacking[code];
         }
     }
 
@@ -47,6 +51,41 @@ internal sealed class InstructionSet
             }
         }
         return features;
+    }
+
+    /// <summary>What is the same for every model: thousands of instructions, which need a few hundred combinations of features.</summary>
+    private sealed class Codes
+    {
+        public Codes()
+        {
+            Code[] codes = Enum.GetValues<Code>();
+            int count = (int)codes.Max() + 1;
+            Need = new ushort[count];
+            Lacking = new Support[count];
+            List<CpuidFeature[]> needs = [];
+            Dictionary<string, ushort> known = [];
+            foreach (Code code in codes)
+            {
+                CpuidFeature[] need = code.CpuidFeatures();
+                string name = string.Join(' ', need);
+                if (!known.TryGetValue(name, out ushort index))
+                {
+                    known.Add(name, index = (ushort)needs.Count);
+                    needs.Add(need);
+                }
+                Need[(int)code] = index;
+                Lacking[(int)code] = WithoutFeature(code.Mnemonic());
+            }
+            Needs = [.. needs];
+        }
+
+        public CpuidFeature[][] Needs { get; }
+
+        /// <summary>By code, the index in <see cref="Needs"/>.</summary>
+        public ushort[] Need { get; }
+
+        /// <summary>By code, what becomes of it without one of these.</summary>
+        public Support[] Lacking { get; }
     }
 }
 

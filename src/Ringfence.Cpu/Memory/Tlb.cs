@@ -21,6 +21,9 @@ internal sealed unsafe class Tlb : IDisposable
     private readonly ushort[] _global = new ushort[ListLength];
     private readonly ushort[] _keyed = new ushort[ListLength];
     private readonly ulong[] _isGlobal = new ulong[Entries / 64];
+    // Of FlushRange alone.
+    private readonly ulong[] _seen = new ulong[Entries / 64];
+    private readonly ushort[] _kept = new ushort[Entries];
     private readonly Victim[] _victims = new Victim[Victims];
     private int _locals;
     private int _globals;
@@ -53,16 +56,7 @@ internal sealed unsafe class Tlb : IDisposable
             FlushAll();
         }
         KeepVictim(index, linear);
-        if (global)
-        {
-            _global[_globals++] = (ushort)index;
-            _isGlobal[index >> 6] |= 1UL << (index & 63);
-        }
-        else
-        {
-            _local[_locals++] = (ushort)index;
-            _isGlobal[index >> 6] &= ~(1UL << (index & 63));
-        }
+        List(index, global);
         if (keyed)
         {
             _keyed[_keys++] = (ushort)index;
@@ -128,25 +122,44 @@ internal sealed unsafe class Tlb : IDisposable
     {
         ForgetVictims();
         int index = IndexOf(linear);
-        if ((_isGlobal[index >> 6] & (1UL << (index & 63))) != 0)
+        if (IsGlobal(index))
         {
             Clear(index);
         }
     }
 
-    /// <summary>Forgets every translation inside an aligned range of linear addresses.</summary>
+    /// <summary>Forgets every translation inside an aligned range of linear addresses. The lists are looked through for that, and only what is
+    /// in use stays in them, once: so the next time costs what was filled since.</summary>
     public void FlushRange(ulong linear, ulong mask)
     {
         ForgetVictims();
         mask &= PageBits;
-        for (int i = 0; i < Used; i++)
+        int used = Used;
+        int kept = 0;
+        Array.Clear(_seen);
+        for (int i = 0; i < used; i++)
         {
             int index = UsedIndex(i);
+            ulong bit = 1UL << (index & 63);
+            if ((_seen[index >> 6] & bit) != 0)
+            {
+                continue;
+            }
+            _seen[index >> 6] |= bit;
             TlbEntry* entry = Table + index;
             if (((entry->Read ^ linear) & mask) == 0 || ((entry->Write ^ linear) & mask) == 0 || ((entry->Execute ^ linear) & mask) == 0)
             {
                 Clear(index);
             }
+            else if (!IsEmpty(index))
+            {
+                _kept[kept++] = (ushort)index;
+            }
+        }
+        _locals = _globals = 0;
+        for (int i = 0; i < kept; i++)
+        {
+            List(_kept[i], IsGlobal(_kept[i]));
         }
     }
 
@@ -170,6 +183,28 @@ internal sealed unsafe class Tlb : IDisposable
 
     private int UsedIndex(int i) => _locals + _globals >= Entries ? i : i < _locals ? _local[i] : _global[i - _locals];
 
+    private bool IsGlobal(int index) => (_isGlobal[index >> 6] & (1UL << (index & 63))) != 0;
+
+    private bool IsEmpty(int index)
+    {
+        TlbEntry* entry = Table + index;
+        return entry->Read == NoTag(index) && entry->Write == NoTag(index) && entry->Execute == NoTag(index);
+    }
+
+    private void List(int index, bool global)
+    {
+        if (global)
+        {
+            _global[_globals++] = (ushort)index;
+            _isGlobal[index >> 6] |= 1UL << (index & 63);
+        }
+        else
+        {
+            _local[_locals++] = (ushort)index;
+            _isGlobal[index >> 6] &= ~(1UL << (index & 63));
+        }
+    }
+
     private static int IndexOf(ulong linear) => (int)(linear >> 12) & (Entries - 1);
 
     private static int VictimOf(ulong page) => (int)((page >> 12) ^ (page >> 24)) & (Victims - 1);
@@ -184,7 +219,7 @@ internal sealed unsafe class Tlb : IDisposable
             // Without a list of keyed entries there are none; with one, this may be of it.
             _victims[VictimOf(page)] = new Victim
             {
-                Entry = *entry, IsKnown = true, Global = (_isGlobal[index >> 6] & (1UL << (index & 63))) != 0, Keyed = _keys != 0,
+                Entry = *entry, IsKnown = true, Global = IsGlobal(index), Keyed = _keys != 0,
             };
             _hasVictims = true;
         }

@@ -32,6 +32,9 @@ public sealed record CpuModel
 
     public bool IsIntel => Vendor == "GenuineIntel";
 
+    /// <summary>Named for no processor that was ever made: it may have what test suites expect of any.</summary>
+    public bool IsGeneric => Brand.StartsWith("Ringfence", StringComparison.Ordinal);
+
     /// <summary>Family, model and stepping as in CPUID.1:EAX (SDM 2 CPUID, figure 3-6).</summary>
     public uint Signature
     {

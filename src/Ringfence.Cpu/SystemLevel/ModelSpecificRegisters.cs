@@ -29,10 +29,13 @@ internal sealed unsafe partial class ModelSpecificRegisters(Processor processor)
     public void Reset()
     {
         _plain.Clear();
+        // Kernels read these of Intel's before they can survive a fault: the features they turn off, and the platform ID.
+        if (processor.Model.IsIntel || processor.Model.IsGeneric)
+        {
+            _plain[MiscEnable] = MiscEnableDefault | (processor.Model.Has(CpuFeature.MonitorWait) ? MiscEnableMonitor : 0);
+        }
         if (processor.Model.IsIntel)
         {
-            // Kernels read these before they can survive a fault: the features they turn off, and the platform ID.
-            _plain[MiscEnable] = MiscEnableDefault | (processor.Model.Has(CpuFeature.MonitorWait) ? MiscEnableMonitor : 0);
             _plain[0x17] = 0;
         }
         _s->TscOffset = 0;

@@ -1,15 +1,13 @@
 namespace Ringfence.Firmware.Loading;
 
 /// <summary>
-/// A boot sector, alone or with what follows it: the whole file at 0x7C00, real mode, DL = 0x80. There is no BIOS behind it:
-/// every interrupt vector points to an IRET.
+/// A boot sector, alone or with what follows it: the whole file at 0x7C00, real mode, DL = 0x80. There is no BIOS behind it, only its
+/// interrupt vectors (<see cref="RealModeVectors"/>).
 /// </summary>
 internal static class BootSectorLoader
 {
     private const ulong Address = 0x7C00;
     private const ulong SignatureOffset = 510;
-    private const ulong IretAddress = BoardLayout.BiosBase + IretOffset;
-    private const uint IretOffset = 0xFF53;
     private const int RomGranularity = 0x1_0000;
 
     public static bool Recognises(ReadOnlySpan<byte> image) =>
@@ -37,11 +35,7 @@ internal static class BootSectorLoader
         }
         map.Claim(kernel, "the boot sector image", Address, kernel.Length);
         map.Memory.Write(Address, kernel.Bytes);
-        map.Memory.Write(IretAddress, (byte)0xCF);
-        for (uint vector = 0; vector < 256; vector++)
-        {
-            map.Memory.Write(vector * 4, ((uint)(BoardLayout.BiosBase >> 4) << 16) | IretOffset);
-        }
+        RealModeVectors.Store(map.Memory);
         ulong[] registers = new ulong[16];
         registers[2] = 0x80;
         registers[4] = Address;

@@ -82,6 +82,8 @@ internal static class MultibootLoader
             throw kernel.Error("the multiboot header has no address fields and the file is not ELF");
         }
         ulong info = StoreInfo(map, request, e820, end);
+        // For those that go back to real mode.
+        RealModeVectors.Store(map.Memory);
         return EntryStates.Protected32(map, GuestKind.Multiboot, $"multiboot kernel ({format})", entry, registers =>
         {
             registers[0] = LoaderMagic;
