@@ -40,7 +40,7 @@ internal static class RunCommand
         {
             throw new UsageException($"--cpu: {e.Message}");
         }
-        catch (Exception e) when (e is GuestLoadException or InsufficientMemoryException or HostFileException)
+        catch (Exception e) when (e is GuestLoadException or InsufficientMemoryException or HostFileException or IOException or UnauthorizedAccessException)
         {
             error.WriteLine($"ringfence: {e.Message.ReplaceLineEndings(" ")}");
             return ExitCode.NotLoaded;
@@ -59,7 +59,11 @@ internal static class RunCommand
             EngineNames.Translator => SoftwareOptions.Translator,
             _ => SoftwareOptions.Best,
         };
-        return new SoftwareEngine(mode with { CodeCache = options.CodeCache });
+        if ((options.PerfMap || options.Verify) && !mode.Translates)
+        {
+            throw new UsageException($"{(options.Verify ? "--verify" : "--perf-map")}: nothing is translated on this host");
+        }
+        return new SoftwareEngine(mode with { CodeCache = options.CodeCache, PerfMap = options.PerfMap, Verify = options.Verify });
     }
 
     private static int RunMachine(RunOptions options, IEngine engine, TextWriter output, TextWriter error)

@@ -38,6 +38,8 @@ internal sealed record RunOptions
 
     /// <summary>Bytes for each processor's translations.</summary>
     public int CodeCache { get; init; } = SoftwareOptions.DefaultCodeCache;
+    public bool PerfMap { get; init; }
+    public bool Verify { get; init; }
     public SerialKind Serial { get; init; } = SerialKind.Stdio;
     public string? SerialFile { get; init; }
     public ScreenKind Screen { get; init; }
@@ -62,6 +64,14 @@ internal sealed record RunOptions
         {
             throw new UsageException("--bios: a BIOS image starts alone, without --kernel, --initrd and --append");
         }
+        if ((raw.PerfMap || raw.Verify) && raw.Engine == EngineNames.Interpreter)
+        {
+            throw new UsageException($"{(raw.Verify ? "--verify" : "--perf-map")}: it is for what is translated: not with --engine interpreter");
+        }
+        if (raw.Verify && raw.Cpus is not null && ParseCpus(raw.Cpus) != 1)
+        {
+            throw new UsageException("--verify: for one processor only: others would change memory between one run and the other");
+        }
         return new RunOptions
         {
             Kernel = raw.Kernel is null ? null : NotEmpty("--kernel", raw.Kernel),
@@ -73,6 +83,8 @@ internal sealed record RunOptions
             Cpu = raw.Cpu ?? CpuModelNames.Max,
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
             CodeCache = raw.CodeCache is null ? SoftwareOptions.DefaultCodeCache : ParseCodeCache(raw.CodeCache),
+            PerfMap = raw.PerfMap,
+            Verify = raw.Verify,
             Serial = serial,
             SerialFile = serialFile,
             Screen = ParseScreen(raw.Screen),
@@ -185,6 +197,8 @@ internal sealed record RawRunOptions
     public string? Engine { get; init; }
 
     public string? CodeCache { get; init; }
+    public bool PerfMap { get; init; }
+    public bool Verify { get; init; }
     public string? Serial { get; init; }
     public string? Screen { get; init; }
     public string? Timeout { get; init; }

@@ -25,6 +25,10 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     private readonly InstructionSet _set;
     private readonly int _start;
     private readonly int _siteLimit;
+    private readonly PerfMap? _perfMap;
+    private readonly StoreLog? _log;
+    /// <summary>The handler of ways in.</summary>
+    private readonly delegate*<CpuState*, Op*, Op*> _enter;
     private readonly OpArena _ops = new();
     private readonly Dictionary<ulong, PageTranslations> _pages = [];
     private int _sites;
@@ -41,11 +45,21 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         _e = new Emitter(_memory);
         _routines = new Routines(_e);
         _set = new InstructionSet(processor.Model);
+        _perfMap = options.PerfMap ? new PerfMap() : null;
+        _perfMap?.Add(_e, _routines, _e.Position);
+        _enter = &NativeEntry.Enter;
+        if (options.Verify)
+        {
+            _log = new StoreLog(_e, processor.State);
+            Verifier = new Verifier(processor, _log);
+            _enter = &Verifier.Enter;
+        }
         _start = _e.Position;
         _siteLimit = options.Sites;
         Threshold = options.Threshold;
         _nowhere = (byte*)NativeMemory.AlignedAlloc(2 * Region.PageBytes, Region.PageBytes);
         _copy = _nowhere + Region.PageBytes;
+        NativeMemory.Clear(_nowhere, Region.PageBytes);
         _s->Translated = new TranslatedState
         {
             Enter = (delegate* unmanaged<CpuState*, nint, Op*>)_e.Address(_routines.Enter),
@@ -63,6 +77,12 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     ~BlockTranslator() => Free();
 
     public int Threshold { get; }
+
+    /// <summary>Checks what translated code does; null if nobody asked for that.</summary>
+    internal Verifier? Verifier { get; }
+
+    /// <summary>Where host code lies.</summary>
+    internal CodeMemory Memory => _memory;
 
     public TranslatorStatistics Statistics { get; } = new();
 
@@ -83,6 +103,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         ["flushes of sites"] = Statistics.SiteFlushes,
         ["blocks dropped"] = Statistics.Dropped,
         ["evictions"] = Statistics.Evictions,
+        ["instructions checked"] = Verifier?.Instructions ?? 0,
     };
 
     public bool Accepts(uint mode) => (mode & CodeMode.Breakpoints) == 0 && (mode & CodeMode.BitsMask) switch
@@ -111,7 +132,8 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         // Other processors may be writing to it: what is decoded and what is written again must be the same.
         Buffer.MemoryCopy(page, _copy, Region.PageBytes, Region.PageBytes);
         page = _copy;
-        Region region = new(page, (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64, offset => (nint)Known(physical + (ulong)offset), Refine);
+        Region region = new(page, (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64, offset => (nint)Known(physical + (ulong)offset), Refine,
+            _log != null);
         region.Grow((int)(hot->AddressMask & PageMask));
         if (region.Blocks.Count == 0)
         {
@@ -129,7 +151,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         }
         int before = _e.Position;
         _copies = [];
-        new RegionCompiler(_e, _routines, this, page, region, _s->Mode).Compile();
+        new RegionCompiler(_e, _routines, this, page, region, _s->Mode) { Log = _log }.Compile();
         if (!_pages.TryGetValue(physical, out PageTranslations? translations))
         {
             _pages[physical] = translations = new PageTranslations();
@@ -140,9 +162,10 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             translations.Blocks.Add(((nint)block.Hot, block.Entry.At, block.Stale.At));
             block.Hot->Extra = (byte)block.LiveIn;
             block.Hot->Scale = HotBlock.Translated;
-            block.Hot->Handler = &NativeEntry.Enter;
+            block.Hot->Handler = _enter;
             block.Hot->Immediate = (ulong)_e.Address(block.Entry.At);
         }
+        _perfMap?.Add(_e, region, _s->Rip & ~PageMask, _s->Mode, _e.Position);
         Statistics.Regions++;
         Statistics.Blocks += region.Blocks.Count;
         Statistics.Instructions += all;
@@ -180,6 +203,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     public void Flush()
     {
         _pages.Clear();
+        Verifier?.Forget();
         _ops.Clear();
         _s->Translated.Missed = _ops.New();
         *_s->Translated.Missed = new Op { Handler = &NativeEntry.Miss };
@@ -219,7 +243,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         }
         _copies.Add(((nint)copy, count + 1));
         Op* resume = copy + count;
-        *resume = new Op { Handler = &NativeEntry.Enter, IpOffset = (ushort)(ops->IpOffset + ops->Length), Ordinal = (byte)(ops->Ordinal + 1) };
+        *resume = new Op { Handler = _enter, IpOffset = (ushort)(ops->IpOffset + ops->Length), Ordinal = (byte)(ops->Ordinal + 1) };
         return resume;
     }
 
@@ -327,6 +351,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             NativeMemory.AlignedFree(_nowhere);
             _nowhere = null;
             NativeMemory.Free(_filled);
+            Verifier?.Dispose();
             _ops.Dispose();
             _memory.Dispose();
         }

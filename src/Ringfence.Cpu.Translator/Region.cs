@@ -63,6 +63,11 @@ internal sealed unsafe class RegionBlock
 
     public int Predecessors { get; set; }
 
+    /// <summary>Where its code lies in the code memory, but for the ways that are taken rarely.</summary>
+    public int CodeStart { get; set; }
+
+    public int CodeEnd { get; set; }
+
     /// <summary>The last instruction ends it: a transfer, or one that changes the mode.</summary>
     public bool Ended { get; set; }
 
@@ -91,11 +96,13 @@ internal sealed unsafe class Region
     private readonly Decoder _decoder;
     private int _instructions;
 
+    /// <param name="alone">One block only, of which all ways lead out: for <see cref="Verifier"/>.</param>
     /// <param name="page">The page's bytes, which nobody writes to meanwhile.</param>
     /// <param name="find">The first op of the block at an offset, 0 if none is known.</param>
     /// <param name="refine">Has the last word on how an instruction is translated.</param>
-    public Region(byte* page, bool is64, Func<int, nint> find, Action<GuestInstruction> refine)
+    public Region(byte* page, bool is64, Func<int, nint> find, Action<GuestInstruction> refine, bool alone = false)
     {
+        Alone = alone;
         _refine = refine;
         _page = page;
         _is64 = is64;
@@ -107,20 +114,24 @@ internal sealed unsafe class Region
     /// <summary>What decoding made of an address, as a distance from the page's start.</summary>
     public static long FromPage(ulong address) => (long)(address - Bias);
 
+    public bool Alone { get; }
+
     /// <summary>In the order in which code is to be laid out: a block's follower comes after it where possible.</summary>
     public List<RegionBlock> Blocks { get; } = [];
 
     public Dictionary<int, RegionBlock> ByOffset { get; } = [];
+
+    private int Limit => Alone ? 1 : MaximumBlocks;
 
     /// <summary>Takes in what can be reached from a block.</summary>
     public void Grow(int offset)
     {
         Stack<int> waiting = new();
         waiting.Push(offset);
-        while (waiting.TryPop(out int next) && Blocks.Count < MaximumBlocks && _instructions < MaximumInstructions)
+        while (waiting.TryPop(out int next) && Blocks.Count < Limit && _instructions < MaximumInstructions)
         {
             // A run of blocks that follow each other; what is jumped to waits.
-            for (int? at = next; at is >= 0 and < PageBytes && !ByOffset.ContainsKey(at.Value) && Blocks.Count < MaximumBlocks;)
+            for (int? at = next; at is >= 0 and < PageBytes && !ByOffset.ContainsKey(at.Value) && Blocks.Count < Limit;)
             {
                 if (Decode(at.Value) is not { } block)
                 {
@@ -263,13 +274,14 @@ internal sealed unsafe class Region
 
     public RflagsBits LiveAt(int? offset) =>
         offset is not { } at ? RflagsBits.None
+            : Alone ? AllFlags
             : ByOffset.TryGetValue(at, out RegionBlock? block) ? block.LiveIn
             : Translated(at) is var op && op != null ? (RflagsBits)op->Extra : AllFlags;
 
     /// <summary>The way into a block of the same page that another region has, or null.</summary>
     public Op* Translated(int offset)
     {
-        Op* op = offset is >= 0 and < PageBytes ? (Op*)_find(offset) : null;
+        Op* op = !Alone && offset is >= 0 and < PageBytes ? (Op*)_find(offset) : null;
         return op != null && NativeEntry.IsEntry(op) ? op : null;
     }
 

@@ -157,6 +157,12 @@ internal sealed unsafe partial class RegionCompiler
             Dispatch(null);
             return;
         }
+        if (_region.Alone)
+        {
+            SyncFlags(live);
+            EmitExit(null, offset, 0);
+            return;
+        }
         bool known = _region.ByOffset.TryGetValue(offset, out RegionBlock? target);
         Op* elsewhere = known ? null : _region.Translated(offset);
         SyncFlags(known ? target!.LiveIn : elsewhere != null ? live & (RflagsBits)elsewhere->Extra : live);
@@ -195,6 +201,11 @@ internal sealed unsafe partial class RegionCompiler
     private void Dispatch(int? popped)
     {
         Label miss = new();
+        if (_region.Alone)
+        {
+            // What follows is not reached.
+            _e.Jump(miss);
+        }
         _e.StateImmediate(false, 7, StateOffsets.Attention, 0);
         _e.Jump(Condition.NotEqual, miss);
         _e.Move32(Host.Scratch, Host.Address);

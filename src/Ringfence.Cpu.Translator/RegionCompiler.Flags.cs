@@ -131,6 +131,8 @@ internal static unsafe class StateOffsets
 
     public static int Missed { get; } = Of(&Nowhere->Translated.Missed);
 
+    public static int Stores { get; } = Of(&Nowhere->Translated.Stores);
+
     public static int SiteMisses { get; } = Of(&Nowhere->Translated.SiteMisses);
 
     public static int Gpr(int number) => number * 8;

@@ -95,6 +95,10 @@ internal sealed unsafe partial class RegionCompiler
         _e.Jump(Condition.Above, miss);
         _e.WithState(0x03, Host.Address, site + 8);
         _e.Bind(back);
+        if (write && Log is { } log)
+        {
+            _e.Transfer(0xE8, log.Note(bytes));
+        }
         int routine = _routines.Miss(bytes, write);
         _cold.Add(() =>
         {

@@ -40,6 +40,9 @@ internal sealed unsafe partial class RegionCompiler
 
     private int WordBytes => _is64 ? 8 : 4;
 
+    /// <summary>What notes stores when translations are checked, or null.</summary>
+    public StoreLog? Log { get; init; }
+
     public void Compile()
     {
         for (int i = 0; i < _region.Blocks.Count; i++)
@@ -60,6 +63,7 @@ internal sealed unsafe partial class RegionCompiler
     private void Compile(RegionBlock block, RegionBlock? next)
     {
         _block = block;
+        block.CodeStart = _e.Position;
         Begin(block);
         _vectors = false;
         foreach (GuestInstruction instruction in block.Instructions)
@@ -73,6 +77,7 @@ internal sealed unsafe partial class RegionCompiler
         {
             FallTo(block.End, last.LiveAfter, next);
         }
+        block.CodeEnd = _e.Position;
     }
 
     /// <summary>The way in: from elsewhere the flags are in the state. From the block before, if only that leads here, they may be in the host's

@@ -24,7 +24,7 @@ internal sealed unsafe class Routines
     public Routines(Emitter emitter)
     {
         _e = emitter;
-        int leave = WriteLeave();
+        int leave = Leave = WriteLeave();
         WriteEnter();
         WriteExit(leave);
         WriteDispatch(leave);
@@ -36,6 +36,15 @@ internal sealed unsafe class Routines
             WriteMiss(size, true);
         }
     }
+
+    /// <summary>Each by name, and where it begins.</summary>
+    public IEnumerable<(string Name, int At)> Places =>
+    [
+        ("leave", Leave), ("enter", Enter), ("exit", Exit), ("dispatch", Dispatch), ("load vectors", LoadVectors),
+        .. _misses.Select((at, i) => ($"site miss {1 << (i / 2)} {(i % 2 == 0 ? "read" : "write")}", at)),
+    ];
+
+    private int Leave { get; }
 
     /// <summary>Called by the C# side: (state, host address) to the next op.</summary>
     public int Enter { get; private set; }

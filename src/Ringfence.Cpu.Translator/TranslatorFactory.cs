@@ -9,7 +9,10 @@ namespace Ringfence.Cpu.Translator;
 /// <param name="CodeBytes">Memory for translations, at least 1 MiB. When it is full all are forgotten and made anew as needed.</param>
 /// <param name="Threshold">How often a block is interpreted before it is translated, at least 1.</param>
 /// <param name="Sites">How many memory operands translations may have in all.</param>
-public sealed record TranslatorOptions(int CodeBytes = 64 << 20, int Threshold = 24, int Sites = 1 << 20)
+/// <param name="PerfMap">Names translations for Linux's perf, in /tmp/perf-PID.map.</param>
+/// <param name="Verify">Runs each translated block on the interpreter too; a difference is a <see cref="TranslationDifferenceException"/>. Nobody else may
+/// write to guest memory meanwhile: one processor only.</param>
+public sealed record TranslatorOptions(int CodeBytes = 64 << 20, int Threshold = 24, int Sites = 1 << 20, bool PerfMap = false, bool Verify = false)
 {
     /// <summary>As many as that much code may come to need.</summary>
     public static int SitesFor(int codeBytes) => Math.Max(codeBytes / 64, 1 << 14);

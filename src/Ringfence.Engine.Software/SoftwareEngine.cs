@@ -22,8 +22,12 @@ public sealed class SoftwareEngine(SoftwareOptions? mode = null) : IEngine
         {
             throw new ArgumentException($"the {Capabilities.Name} engine runs 1 to {Capabilities.MaximumVcpus} processors, not {options.Vcpus}", nameof(options));
         }
-        ITranslatorFactory? translators = _mode.Translates
-            ? new TranslatorFactory(new TranslatorOptions(_mode.CodeCache, _mode.Threshold, TranslatorOptions.SitesFor(_mode.CodeCache))) : null;
+        if (_mode.Verify && options.Vcpus != 1)
+        {
+            throw new ArgumentException("checked translations are for one processor: others would change memory between one run and the other", nameof(options));
+        }
+        TranslatorOptions translation = new(_mode.CodeCache, _mode.Threshold, TranslatorOptions.SitesFor(_mode.CodeCache), _mode.PerfMap, _mode.Verify);
+        ITranslatorFactory? translators = _mode.Translates ? new TranslatorFactory(translation) : null;
         return new SoftwareVm(options, CpuDescriptions.Parse(options.CpuModel), translators);
     }
 }

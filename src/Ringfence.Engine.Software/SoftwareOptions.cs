@@ -26,6 +26,12 @@ public sealed record SoftwareOptions
     /// <summary>Bytes of memory for each processor's translations, from <see cref="MinimumCodeCache"/> to <see cref="MaximumCodeCache"/>.</summary>
     public int CodeCache { get; init; } = DefaultCodeCache;
 
+    /// <summary>Names translations for Linux's perf, in /tmp/perf-PID.map.</summary>
+    public bool PerfMap { get; init; }
+
+    /// <summary>Runs each translated block on the interpreter too, and ends the machine at the first difference. One processor only.</summary>
+    public bool Verify { get; init; }
+
     /// <summary>How often a block is interpreted before it is translated, at least 1.</summary>
     public int Threshold { get; init; } = 24;
 }

@@ -60,6 +60,18 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
 
     public VcpuExit Run()
     {
+        try
+        {
+            return RunGuest();
+        }
+        catch (TranslationDifferenceException difference)
+        {
+            return new VcpuExit(VcpuExitReason.Failed, difference.Message);
+        }
+    }
+
+    private VcpuExit RunGuest()
+    {
         while (Interlocked.Exchange(ref _exitRequested, 0) == 0)
         {
             TakeStartUp();

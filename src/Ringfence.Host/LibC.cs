@@ -12,6 +12,7 @@ internal static unsafe class LibC
     private const int MapPrivate = 2;
     private const int MapAnonymousFlag = 0x20;
     private const int MapNoReserve = 0x4000;
+    private const int RemapMayMove = 1;
     private const int AdviseDoNotNeed = 4;
     private const int AdviseHugePage = 14;
     private const int ClockMonotonic = 1;
@@ -50,21 +51,26 @@ internal static unsafe class LibC
         return null;
     }
 
-    /// <summary>One piece of memory at two addresses: to write, and to run.</summary>
+    /// <summary>One piece of memory at two addresses: to write, and to run. It has no file, not even a nameless one: only such code does perf look
+    /// up in the map of its process.</summary>
     /// <exception cref="InsufficientMemoryException">The host refuses.</exception>
     public static byte* MapTwice(ulong size, out byte* execute)
     {
-        int descriptor = memfd_create("ringfence-code", 1);
-        if (descriptor < 0 || ftruncate(descriptor, (nint)size) != 0)
+        void* write = mmap(null, (nuint)size, ProtRead | ProtWrite, MapShared | MapAnonymousFlag | MapNoReserve, -1, 0);
+        if (write == (void*)-1)
         {
             throw new InsufficientMemoryException($"the host refuses memory for code: {Marshal.GetLastPInvokeErrorMessage()}");
         }
-        void* write = mmap(null, (nuint)size, ProtRead | ProtWrite, MapShared, descriptor, 0);
-        void* run = mmap(null, (nuint)size, ProtRead | ProtExecute, MapShared, descriptor, 0);
-        string reason = Marshal.GetLastPInvokeErrorMessage();
-        _ = close(descriptor);
-        if (write == (void*)-1 || run == (void*)-1)
+        // Of a shared mapping an old size of 0 makes a second one (mremap(2)).
+        void* run = mremap(write, 0, (nuint)size, RemapMayMove);
+        if (run == (void*)-1 || mprotect(run, (nuint)size, ProtRead | ProtExecute) != 0)
         {
+            string reason = Marshal.GetLastPInvokeErrorMessage();
+            _ = munmap(write, (nuint)size);
+            if (run != (void*)-1)
+            {
+                _ = munmap(run, (nuint)size);
+            }
             throw new InsufficientMemoryException($"the host refuses to map code: {reason}");
         }
         execute = (byte*)run;
@@ -133,11 +139,8 @@ internal static unsafe class LibC
     [DllImport("libc", SetLastError = true)]
     private static extern void* mmap(void* address, nuint length, int protection, int flags, int descriptor, nint offset);
 
-    [DllImport("libc", SetLastError = true, CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
-    private static extern int memfd_create([MarshalAs(UnmanagedType.LPStr)] string name, uint flags);
-
     [DllImport("libc", SetLastError = true)]
-    private static extern int ftruncate(int descriptor, nint length);
+    private static extern void* mremap(void* address, nuint oldLength, nuint length, int flags);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int munmap(void* address, nuint length);

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using Ringfence.Tests;
 
 namespace Ringfence.Cli.Tests;
 
@@ -14,7 +15,7 @@ internal sealed class RingfenceProcess : IDisposable
     private int _seen;
 
     public RingfenceProcess(params string[] arguments)
-        : this(Executable, arguments)
+        : this(Executable, OnEngineUnderTest(arguments))
     {
     }
 
@@ -115,6 +116,9 @@ internal sealed class RingfenceProcess : IDisposable
         }
         _process.Dispose();
     }
+
+    private static string[] OnEngineUnderTest(string[] arguments) =>
+        EngineUnderTest.Name is { } engine && arguments is ["run", ..] && !arguments.Contains("--engine") ? [.. arguments, "--engine", engine] : arguments;
 
     private static string Text(StringBuilder text)
     {

@@ -3,10 +3,21 @@ using Ringfence.Cpu.Translator;
 
 namespace Ringfence.Cpu.Tests;
 
-/// <summary>Which engine mode the tests' processors are of: RINGFENCE_ENGINE, "interpreter" unless it says "translator". Then each block is translated
-/// before it first runs.</summary>
+/// <summary>Which engine mode the tests' processors are of: RINGFENCE_ENGINE, "interpreter" unless it says otherwise. With "translator" each block is
+/// translated before it first runs; with "verify" the translation is moreover checked against the interpreter.</summary>
 internal static class EngineUnderTest
 {
-    public static ITranslatorFactory? Translators { get; } = Environment.GetEnvironmentVariable("RINGFENCE_ENGINE") == "translator"
-        ? new TranslatorFactory(new TranslatorOptions(CodeBytes: 4 << 20, Threshold: 1, Sites: 1 << 16)) : null;
+    public static ITranslatorFactory? Translators { get; } = Environment.GetEnvironmentVariable("RINGFENCE_ENGINE") switch
+    {
+        null or "" or "interpreter" => null,
+        "translator" => new TranslatorFactory(Eager),
+        "verify" => new TranslatorFactory(Eager with { Verify = true }),
+        string name => throw new InvalidOperationException($"RINGFENCE_ENGINE: unknown engine '{name}' (known: interpreter, translator, verify)"),
+    };
+
+    /// <summary>The same for machines of several processors, where nothing can be checked.</summary>
+    public static ITranslatorFactory? ForSeveral { get; } = Translators is null ? null : new TranslatorFactory(Eager);
+
+    /// <summary>Nothing is interpreted that can be translated.</summary>
+    public static TranslatorOptions Eager => new(CodeBytes: 4 << 20, Threshold: 1, Sites: 1 << 16);
 }

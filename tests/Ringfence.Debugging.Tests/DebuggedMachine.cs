@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Net;
-using Ringfence.Engine.Software;
 using Ringfence.Machine;
+using Ringfence.Tests;
 
 namespace Ringfence.Debugging.Tests;
 
@@ -15,7 +15,7 @@ internal sealed class DebuggedMachine : IDisposable
 
     public DebuggedMachine(MachineSpec spec)
     {
-        _machine = VirtualMachine.Create(spec, new SoftwareEngine());
+        _machine = VirtualMachine.Create(spec, EngineUnderTest.Create());
         _machine.Control.Pause();
         Server = new GdbServer(new IPEndPoint(IPAddress.Loopback, 0));
         Server.Serve(_machine.Control);

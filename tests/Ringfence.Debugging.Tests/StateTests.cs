@@ -1,7 +1,7 @@
 using System.Text.Json;
 using Ringfence.Engine;
-using Ringfence.Engine.Software;
 using Ringfence.Host;
+using Ringfence.Tests;
 
 namespace Ringfence.Debugging.Tests;
 
@@ -110,7 +110,7 @@ public sealed class StateTests : IDisposable
 
     private static bool IsRequested(IVm vm) => (vm.Vcpus[0].Save().Apic.Request[Vector >> 5] & (1u << (Vector & 31))) != 0;
 
-    private IVm Make() => new SoftwareEngine().CreateVm(new VmOptions(_memory, _clock, _bus, CpuModelNames.Max, 2));
+    private IVm Make() => EngineUnderTest.Create().CreateVm(new VmOptions(_memory, _clock, _bus, CpuModelNames.Max, 2));
 
     private static VcpuState Next(Random random)
     {

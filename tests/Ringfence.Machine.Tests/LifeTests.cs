@@ -1,6 +1,6 @@
 using Ringfence.Engine;
-using Ringfence.Engine.Software;
 using Ringfence.Firmware;
+using Ringfence.Tests;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Ringfence.Machine.Tests;
@@ -210,7 +210,7 @@ public sealed class LifeTests
     [Fact]
     public void AnEngineSaysWhatItCannotMake()
     {
-        var engine = new SoftwareEngine();
+        var engine = EngineUnderTest.Create();
         ArgumentException e = Assert.Throws<ArgumentException>(
             () => VirtualMachine.Create(new MachineSpec { Memory = 2 << 20, Cpus = engine.Capabilities.MaximumVcpus + 1 }, engine));
         Assert.Contains(engine.Capabilities.Name, e.Message, StringComparison.Ordinal);

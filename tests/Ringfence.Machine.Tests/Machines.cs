@@ -1,11 +1,11 @@
-using Ringfence.Engine.Software;
+using Ringfence.Tests;
 
 namespace Ringfence.Machine.Tests;
 
 /// <summary>Ways to run a machine that no test has to repeat.</summary>
 internal static class Machines
 {
-    public static VirtualMachine Create(MachineSpec spec) => VirtualMachine.Create(spec, new SoftwareEngine());
+    public static VirtualMachine Create(MachineSpec spec) => VirtualMachine.Create(spec, EngineUnderTest.Create());
 
     /// <summary>Runs a guest that ends by itself.</summary>
     public static MachineEnd RunToEnd(MachineSpec spec)

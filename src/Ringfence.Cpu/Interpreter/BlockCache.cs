@@ -33,6 +33,8 @@ internal sealed unsafe class BlockCache : IDisposable
     private readonly ulong[] _writable;
     private const ulong NotWritable = 0;
     private const ulong WritableAtMany = 1;
+    /// <summary>Set beside an address, which may be 0.</summary>
+    private const ulong WritableAtOne = 2;
     private readonly JumpCacheEntry* _jumpCache;
     private Op* _arena;
     private int _used;
@@ -65,7 +67,8 @@ internal sealed unsafe class BlockCache : IDisposable
     {
         if (_shared.PageIndex(physical) is >= 0 and int index)
         {
-            _writable[index] = _writable[index] == NotWritable && linear != NotWritable ? linear : _writable[index] == linear ? linear : WritableAtMany;
+            ulong at = linear | WritableAtOne;
+            _writable[index] = _writable[index] == NotWritable || _writable[index] == at ? at : WritableAtMany;
         }
     }
 
@@ -301,7 +304,7 @@ internal sealed unsafe class BlockCache : IDisposable
         if (at != NotWritable)
         {
             _writable[index] = NotWritable;
-            _processor.Mmu.ProtectPage(_memory.Pointer(physical & HostPageMask), at == WritableAtMany ? null : at);
+            _processor.Mmu.ProtectPage(_memory.Pointer(physical & HostPageMask), at == WritableAtMany ? null : at & ~WritableAtOne);
         }
     }
 

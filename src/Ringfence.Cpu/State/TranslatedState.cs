@@ -29,6 +29,8 @@ public unsafe struct TranslatedState
     public ulong FilledCount;
     /// <summary>The op that looks for the target of an indirect jump.</summary>
     public Op* Missed;
+    /// <summary>While translated code is checked: where its next store is noted.</summary>
+    public byte* Stores;
     /// <summary>Counts for statistics.</summary>
     public long SiteMisses;
     public long Entries;

@@ -105,7 +105,7 @@ public sealed unsafe class LockTests
             _processors = new Processor[count];
             for (int i = 0; i < count; i++)
             {
-                var processor = new Processor(Guest.Memory, Guest.Bus, Guest.Clock, CpuModel.Max, i, static () => { }, shared, EngineUnderTest.Translators);
+                var processor = new Processor(Guest.Memory, Guest.Bus, Guest.Clock, CpuModel.Max, i, static () => { }, shared, EngineUnderTest.ForSeveral);
                 _processors[i] = processor;
                 CpuState* from = Guest.State;
                 CpuState* to = processor.State;

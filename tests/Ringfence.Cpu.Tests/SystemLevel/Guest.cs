@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
@@ -62,10 +63,16 @@ internal sealed unsafe class Guest : IDisposable
     public const ushort Free = 0x68;
 
     public Guest(GuestMode mode, CpuModel? model = null, ulong memorySize = MemorySize)
+        : this(mode, EngineUnderTest.Translators, model, memorySize)
+    {
+    }
+
+    /// <param name="translators">Null for a processor that interprets, whatever engine is under test.</param>
+    public Guest(GuestMode mode, ITranslatorFactory? translators, CpuModel? model = null, ulong memorySize = MemorySize)
     {
         Mode = mode;
         Memory = new GuestMemory(memorySize);
-        Processor = new Processor(Memory, Bus, Clock, model ?? CpuModel.Max, 0, static () => { }, null, EngineUnderTest.Translators);
+        Processor = new Processor(Memory, Bus, Clock, model ?? CpuModel.Max, 0, static () => { }, null, translators);
         WriteTables();
         Enter(mode);
         Bus.Processor = Processor;

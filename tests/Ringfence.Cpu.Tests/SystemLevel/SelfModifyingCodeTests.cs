@@ -176,4 +176,25 @@ public sealed unsafe class SelfModifyingCodeTests
         Assert.Equal(0xD000UL, entry->Write);
         Assert.Equal((1UL, 2UL, 3UL), (guest.Read<ulong>(0xD000), guest.Read<ulong>(0xD008), guest.Read<ulong>(0xD010)));
     }
+
+    /// <summary>The page at linear address 0 is like any other: made writable before it holds code, it is watched from then on.</summary>
+    [Theory]
+    [InlineData(GuestMode.Real)]
+    [InlineData(GuestMode.Protected32)]
+    [InlineData(GuestMode.Long)]
+    public void CodeInTheFirstPageIsNotedToo(GuestMode mode)
+    {
+        using var guest = new Guest(mode);
+        // MOV AL, 1; RET
+        guest.Place(0x500, 0xB0, 1, 0xC3);
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            a.mov(__byte_ptr[0x600], 0);
+            a.call(0x500);
+            a.mov(bl, al);
+            a.mov(__byte_ptr[0x501], 2);
+            a.call(0x500);
+        }).Vector);
+        Assert.Equal((1, 2), ((byte)guest.State->Gpr[3], (byte)guest.State->Gpr[0]));
+    }
 }

@@ -1,0 +1,31 @@
+using Iced.Intel;
+
+namespace Ringfence.Cpu.Translator;
+
+/// <summary>What single instructions do to flags and memory, told without the translator's own analysis.</summary>
+internal static class FlagScan
+{
+    /// <summary>Flags that an instruction leaves otherwise in any case.</summary>
+    public static RflagsBits Kills(in Instruction d) =>
+        IsShift(in d) && d.GetOpRegister(d.OpCount - 1) == Register.CL ? RflagsBits.None : d.RflagsModified;
+
+    /// <summary>Flags that may be anything after it. Of a rotation through CF by a whole turn OF is among them.</summary>
+    public static RflagsBits Undefined(in Instruction d) =>
+        d.RflagsUndefined | (d.Mnemonic is Mnemonic.Rcl or Mnemonic.Rcr && d.Code.ToOpCode().GetOpKind(1) != OpCodeOperandKind.imm8_const_1
+            ? RflagsBits.OF : RflagsBits.None);
+
+    public static bool WritesMemory(in Instruction d)
+    {
+        foreach (UsedMemory memory in new InstructionInfoFactory().GetInfo(in d).GetUsedMemory())
+        {
+            if (memory.Access is OpAccess.Write or OpAccess.CondWrite or OpAccess.ReadWrite or OpAccess.ReadCondWrite)
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static bool IsShift(in Instruction d) => d.Mnemonic is Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Rol or Mnemonic.Ror
+        or Mnemonic.Rcl or Mnemonic.Rcr or Mnemonic.Shld or Mnemonic.Shrd;
+}

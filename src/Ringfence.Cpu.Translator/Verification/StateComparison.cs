@@ -1,0 +1,56 @@
+using Iced.Intel;
+
+namespace Ringfence.Cpu.Translator;
+
+/// <summary>Looks for the first difference between what translated code and the interpreter made of a start.</summary>
+internal static unsafe class StateComparison
+{
+    public static readonly string[] Names =
+        ["RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15"];
+
+    private static readonly (RflagsBits Bit, int Position, string Name)[] FlagNames =
+    [
+        (RflagsBits.CF, 0, "CF"), (RflagsBits.PF, 2, "PF"), (RflagsBits.AF, 4, "AF"), (RflagsBits.ZF, 6, "ZF"), (RflagsBits.SF, 7, "SF"), (RflagsBits.OF, 11, "OF"),
+    ];
+
+    /// <param name="rip">Where translated code has come to, and how many instructions were retired.</param>
+    /// <param name="flags">Those that count.</param>
+    /// <returns>What differs, or null.</returns>
+    public static string? Find(in RegisterImage translated, in RegisterImage interpreted, ulong rip, long retired, RflagsBits flags)
+    {
+        if (rip != interpreted.Rip)
+        {
+            return $"RIP: translated {rip:x}, interpreted {interpreted.Rip:x}";
+        }
+        if (retired != interpreted.Retired)
+        {
+            return $"instructions retired: translated {retired}, interpreted {interpreted.Retired}";
+        }
+        for (int i = 0; i < Names.Length; i++)
+        {
+            if (translated.Gpr[i] != interpreted.Gpr[i])
+            {
+                return Names[i];
+            }
+        }
+        foreach ((RflagsBits bit, int position, string name) in FlagNames)
+        {
+            if ((flags & bit) != 0 && (((translated.Flags ^ interpreted.Flags) >> position) & 1) != 0)
+            {
+                return name;
+            }
+        }
+        for (int i = 0; i < RegisterImage.VectorRegisters; i++)
+        {
+            if (!RegisterImage.Vector(in translated, i).SequenceEqual(RegisterImage.Vector(in interpreted, i)))
+            {
+                return $"vector register {i}";
+            }
+        }
+        if (translated.Mxcsr != interpreted.Mxcsr)
+        {
+            return "MXCSR";
+        }
+        return RegisterImage.Fpu(in translated).SequenceEqual(RegisterImage.Fpu(in interpreted)) ? null : "x87 state";
+    }
+}
