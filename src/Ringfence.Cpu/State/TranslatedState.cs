@@ -29,6 +29,8 @@ public unsafe struct TranslatedState
     public long Entries;
     public long Links;
     public long JumpMisses;
+    /// <summary>What FNSAVE stores and FRSTOR loads, on the way between the host's x87 unit and <see cref="CpuState.X87"/>.</summary>
+    public fixed byte X87Image[112];
 }
 
 /// <summary>The last page that one memory operand of translated code was found in.</summary>
