@@ -100,6 +100,29 @@ public sealed unsafe class RecoderTests
         Assert.Equal(0, emitter.Position);
     }
 
+    /// <summary>SDM 2 2.3.5, 2.3.8: bits that 64-bit code alone knows.</summary>
+    [Theory]
+    [InlineData("C4E1F96EC0", Code.VEX_Vmovd_xmm_rm32)] // vmovd xmm0, eax with W
+    [InlineData("C4E3694AC3F0", Code.VEX_Vblendvps_xmm_xmm_xmmm128_xmm)] // vblendvps xmm0, xmm2, xmm3, xmm7 with the topmost bit of four
+    public void BitsWithoutMeaningIn32BitCodeHaveNoneAfterwards(string hex, Code expected)
+    {
+        Assert.SkipUnless(TranslatorFactory.IsSupported, "machine code is written on x86-64 Linux hosts");
+        byte[] code = Convert.FromHexString(hex);
+        Instruction from = Decode(32, code);
+        CodeForm form = CodeForm.Of(from.Code);
+        Assert.Equal(expected, from.Code);
+        using var memory = new CodeMemory(1 << 16);
+        var emitter = new Emitter(memory);
+        int[] registers = [.. Enumerable.Range(0, form.Fields.Length).Select(i => form.Fields[i] == Field.None ? -1 : from.GetOpRegister(i).GetNumber())];
+        fixed (byte* bytes = code)
+        {
+            Assert.True(new Recoder(emitter).Write(bytes, false, in from, form, registers, -1, 0));
+        }
+        Instruction to = Decode(64, new ReadOnlySpan<byte>(memory.Write, emitter.Position).ToArray());
+        Assert.Equal(from.ToString(), to.ToString());
+        Assert.Equal(expected, to.Code);
+    }
+
     /// <summary>Some want operands to be different registers, which those chosen here need not be.</summary>
     private static Instruction Decode(int bits, byte[] bytes, DecoderOptions options = DecoderOptions.None)
     {
