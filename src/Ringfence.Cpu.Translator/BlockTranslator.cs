@@ -297,6 +297,10 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             refused |= !is64 && i.Form.Mnemonic is Mnemonic.Vzeroall or Mnemonic.Vzeroupper;
             refused |= (mode & (CodeMode.NoSse | (avx ? CodeMode.InvalidAvx : CodeMode.InvalidSse))) != 0;
         }
+        if (i.Kind is NativeKind.X87 or NativeKind.Mmx)
+        {
+            refused |= (mode & CodeMode.NoX87) != 0;
+        }
         if (memory >= 0 || i.Kind == NativeKind.LoadAddress)
         {
             bool segment = d.MemorySegment is Register.FS or Register.GS;
@@ -306,9 +310,9 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         if (memory >= 0)
         {
             int bytes = d.MemorySize.GetSize();
-            refused |= bytes is not (1 or 2 or 4 or 8 or 16 or 32 or 64);
+            refused |= bytes is not (1 or 2 or 4 or 8 or 16 or 32 or 64) && !(bytes == 10 && i.Kind == NativeKind.X87);
         }
-        if (i.Kind is NativeKind.General or NativeKind.Vector)
+        if (i.Kind is NativeKind.General or NativeKind.Vector or NativeKind.Mmx)
         {
             refused |= RegionCompiler.ScratchNeeded(i) > (memory >= 0 ? 1 : 2) || (UsesHighByte(in d) && (memory >= 0 || UsesExtended(in d)));
         }

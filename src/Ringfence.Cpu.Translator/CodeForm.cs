@@ -26,6 +26,7 @@ internal sealed class CodeForm
     {
         OpCodeInfo info = code.ToOpCode();
         Encoding = info.Encoding;
+        IgnoresWide32 = info.IsWIG32;
         Fields = new Field[info.OpCount];
         bool gathers = false;
         bool wants = false;
@@ -38,6 +39,7 @@ internal sealed class CodeForm
                 : kind.EndsWith("_opcode", StringComparison.Ordinal) ? Field.Opcode
                 : kind.Contains("mem", StringComparison.Ordinal) || kind.StartsWith("seg_", StringComparison.Ordinal) ? Field.Elsewhere
                 : Field.None;
+            RegisterInImmediate |= kind.EndsWith("_is4", StringComparison.Ordinal) || kind.EndsWith("_is5", StringComparison.Ordinal);
             gathers |= kind.Contains("vsib", StringComparison.Ordinal);
             wants |= Fields[i] is Field.Reg or Field.Rm;
         }
@@ -47,6 +49,12 @@ internal sealed class CodeForm
     }
 
     public EncodingKind Encoding { get; }
+
+    /// <summary>Outside 64-bit code W of VEX and EVEX does not count.</summary>
+    public bool IgnoresWide32 { get; }
+
+    /// <summary>The immediate byte names a register.</summary>
+    public bool RegisterInImmediate { get; }
 
     public Mnemonic Mnemonic { get; }
 

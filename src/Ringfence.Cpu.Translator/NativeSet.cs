@@ -13,6 +13,10 @@ internal enum NativeKind : byte
     General,
     /// <summary>Likewise; it uses vector registers or MXCSR.</summary>
     Vector,
+    /// <summary>An x87 instruction.</summary>
+    X87,
+    /// <summary>As General; it uses MMX registers.</summary>
+    Mmx,
     /// <summary>It does nothing.</summary>
     Nothing,
     LoadAddress,
@@ -58,7 +62,7 @@ internal static class NativeSet
     [
         CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.SSE3, CpuidFeature.SSSE3, CpuidFeature.SSE4_1, CpuidFeature.SSE4_2, CpuidFeature.AES,
         CpuidFeature.PCLMULQDQ, CpuidFeature.SHA, CpuidFeature.GFNI, CpuidFeature.AVX, CpuidFeature.AVX2, CpuidFeature.FMA, CpuidFeature.F16C,
-        CpuidFeature.VAES, CpuidFeature.VPCLMULQDQ,
+        CpuidFeature.VAES, CpuidFeature.VPCLMULQDQ, CpuidFeature.MMX,
     ]);
 
     private static readonly FrozenSet<Mnemonic> NotVector = FrozenSet.ToFrozenSet(
@@ -98,7 +102,16 @@ internal static class NativeSet
         {
             return NativeKind.General;
         }
-        return features.All(VectorFeatures.Contains) && !NotVector.Contains(mnemonic) && !UsesMmx(info) ? NativeKind.Vector : NativeKind.None;
+        if (X87Set.Contains(mnemonic))
+        {
+            return NativeKind.X87;
+        }
+        if (!features.All(VectorFeatures.Contains) || NotVector.Contains(mnemonic))
+        {
+            return NativeKind.None;
+        }
+        bool mmx = mnemonic == Mnemonic.Emms || Uses(info, "mm_");
+        return !mmx ? NativeKind.Vector : Uses(info, "xmm_") ? NativeKind.None : NativeKind.Mmx;
     }
 
     private static NativeKind Special(Code code, Mnemonic mnemonic) => code switch
@@ -146,11 +159,11 @@ internal static class NativeSet
         return false;
     }
 
-    private static bool UsesMmx(OpCodeInfo info)
+    private static bool Uses(OpCodeInfo info, string registers)
     {
         for (int i = 0; i < info.OpCount; i++)
         {
-            if (info.GetOpKind(i).ToString().StartsWith("mm_", StringComparison.Ordinal))
+            if (info.GetOpKind(i).ToString().StartsWith(registers, StringComparison.Ordinal))
             {
                 return true;
             }
@@ -163,7 +176,8 @@ internal static class NativeSet
         HashSet<CpuidFeature> has =
         [
             CpuidFeature.INTEL8086, CpuidFeature.INTEL186, CpuidFeature.INTEL286, CpuidFeature.INTEL386, CpuidFeature.INTEL486, CpuidFeature.X64,
-            CpuidFeature.CMOV, CpuidFeature.CMPXCHG16B, CpuidFeature.PAUSE, CpuidFeature.MULTIBYTENOP, CpuidFeature.SSE, CpuidFeature.SSE2,
+            CpuidFeature.CMOV, CpuidFeature.CMPXCHG16B, CpuidFeature.PAUSE, CpuidFeature.MULTIBYTENOP, CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.FPU, CpuidFeature.FPU287,
+            CpuidFeature.FPU387, CpuidFeature.MMX,
         ];
         void Add(bool supported, params ReadOnlySpan<CpuidFeature> features)
         {

@@ -6,7 +6,7 @@ namespace Ringfence.Cpu.Translator;
 /// Writes a guest's instruction again with other registers and another memory operand. The bytes are taken apart just far enough; opcode,
 /// operand size and immediates stay as they are.
 /// </summary>
-internal sealed unsafe class Recoder(Emitter emitter)
+internal sealed unsafe partial class Recoder(Emitter emitter)
 {
     private readonly Emitter _e = emitter;
 
@@ -46,7 +46,9 @@ internal sealed unsafe class Recoder(Emitter emitter)
         {
             EncodingKind.Legacy => Legacy(code, is64, instruction.Length, form, reg, rm, inOpcode, high, low, @base, displacement),
             EncodingKind.VEX when !form.HasModRm => Plain(code, instruction.Length),
-            EncodingKind.VEX => Vex(code, instruction.Length, reg, rm, vvvv, @base, displacement),
+            EncodingKind.VEX => Vex(code, is64, instruction.Length, form, reg, rm, vvvv, @base, displacement),
+            EncodingKind.EVEX => form.HasModRm
+                && Evex(code, instruction.Length, !is64 && form.IgnoresWide32, reg, rm, vvvv, @base, displacement),
             _ => false,
         };
     }
@@ -174,7 +176,7 @@ internal sealed unsafe class Recoder(Emitter emitter)
         return true;
     }
 
-    private bool Vex(byte* code, int length, int reg, int rm, int vvvv, int @base, int displacement)
+    private bool Vex(byte* code, bool is64, int length, CodeForm form, int reg, int rm, int vvvv, int @base, int displacement)
     {
         int at = 0;
         while (code[at] is not (0xC4 or 0xC5))
@@ -193,7 +195,7 @@ internal sealed unsafe class Recoder(Emitter emitter)
         {
             map = code[at + 1] & 0x1F;
             last = code[at + 2] & 0x7F;
-            wide = code[at + 2] & 0x80;
+            wide = !is64 && form.IgnoresWide32 ? 0 : code[at + 2] & 0x80;
             at += 3;
         }
         int opcode = code[at++];
@@ -217,6 +219,12 @@ internal sealed unsafe class Recoder(Emitter emitter)
         else
         {
             _e.Byte(0xC0 | ((reg & 7) << 3) | ((rm >= 0 ? rm : modRm) & 7));
+        }
+        if (!is64 && form.RegisterInImmediate)
+        {
+            // There its topmost bit does not count.
+            _e.Byte(code[at] & 0x7F);
+            return true;
         }
         _e.Bytes(new ReadOnlySpan<byte>(code + at, length - at));
         return true;

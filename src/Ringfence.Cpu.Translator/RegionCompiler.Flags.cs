@@ -35,6 +35,15 @@ internal sealed unsafe partial class RegionCompiler
         }
     }
 
+    /// <summary>Brings the flags into the host's register for an instruction that reads some, or leaves some that are read later.</summary>
+    private void NeedOldFlags(GuestInstruction i)
+    {
+        if (i.Reads != RflagsBits.None || (i.Writes != RflagsBits.None && (i.LiveAfter & ~i.Kills) != RflagsBits.None))
+        {
+            NeedFlags();
+        }
+    }
+
     /// <summary>Brings the flags into the host's register.</summary>
     private void NeedFlags()
     {
@@ -68,7 +77,7 @@ internal sealed unsafe partial class RegionCompiler
 }
 
 /// <summary>Offsets of fields in <see cref="CpuState"/>.</summary>
-internal static unsafe class StateOffsets
+internal static unsafe partial class StateOffsets
 {
     /// <summary>A state of nobody's: taking a field's address may read it.</summary>
     private static readonly CpuState* Nowhere = (CpuState*)NativeMemory.AllocZeroed((nuint)sizeof(CpuState));

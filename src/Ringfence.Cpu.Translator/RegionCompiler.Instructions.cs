@@ -18,10 +18,7 @@ internal sealed unsafe partial class RegionCompiler
             ClobberFlags(i.LiveBefore);
             MemoryOperand(i, d.MemorySize.GetSize(), memory == 0 && !OnlyReads(i.Form.Mnemonic));
         }
-        if (i.Reads != RflagsBits.None || (i.Writes != RflagsBits.None && (i.LiveAfter & ~i.Kills) != RflagsBits.None))
-        {
-            NeedFlags();
-        }
+        NeedOldFlags(i);
         Span<int> registers = stackalloc int[8];
         Span<(int Guest, int Host)> spilled = stackalloc (int, int)[2];
         int used = 0;
@@ -140,24 +137,26 @@ internal sealed unsafe partial class RegionCompiler
         && i.Form.Mnemonic is Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd;
 
     /// <summary>The guest's vector registers are loaded when a block first uses one, and stay until translated code is left.</summary>
-    private void EnsureVectors(GuestInstruction i)
+    private void EnsureVectors(GuestInstruction i) => EnsureLoaded(i, ref _vectors, StateOffsets.VectorsLoaded, _routines.LoadVectors);
+
+    private void EnsureLoaded(GuestInstruction i, ref bool known, int flag, int routine)
     {
-        if (_vectors)
+        if (known)
         {
             return;
         }
-        _vectors = true;
+        known = true;
         ClobberFlags(i.LiveBefore);
         Label load = new();
         Label back = new();
         Label leave = LeaveLabel();
-        _e.CompareStateByte(StateOffsets.VectorsLoaded, 0);
+        _e.CompareStateByte(flag, 0);
         _e.Jump(Condition.Equal, load);
         _e.Bind(back);
         _cold.Add(() =>
         {
             _e.Bind(load);
-            _e.Transfer(0xE8, _routines.LoadVectors);
+            _e.Transfer(0xE8, routine);
             _e.Jump(back);
             _e.Jump(leave);
         });

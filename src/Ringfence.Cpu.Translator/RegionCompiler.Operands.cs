@@ -64,10 +64,15 @@ internal sealed unsafe partial class RegionCompiler
 
     /// <summary>Brings the host address of the instruction's memory operand into <see cref="Host.Address"/>, or leaves for its op. The host's flags and
     /// <see cref="Host.Scratch"/> are lost.</summary>
-    private void MemoryOperand(GuestInstruction i, int bytes, bool write)
+    /// <param name="noted">Where in the state its offset in its segment is noted, if anywhere.</param>
+    private void MemoryOperand(GuestInstruction i, int bytes, bool write, int? noted = null)
     {
         ref Instruction d = ref i.Decoded;
         EffectiveAddress(in d, Host.Address, AddressIs64(in d));
+        if (noted is { } field)
+        {
+            _e.Store(field, Host.Address);
+        }
         if (d.MemorySegment is Register.FS or Register.GS)
         {
             _e.WithState(0x03, Host.Address, d.MemorySegment == Register.FS ? StateOffsets.FsBase : StateOffsets.GsBase);

@@ -66,15 +66,21 @@ internal sealed unsafe partial class RegionCompiler
         block.CodeStart = _e.Position;
         Begin(block);
         _vectors = false;
+        _x87 = false;
+        GuestInstruction last = block.Instructions[^1];
         foreach (GuestInstruction instruction in block.Instructions)
         {
             _instruction = instruction;
             _leave = null;
+            if (block.Ended && instruction == last)
+            {
+                KeepPointers();
+            }
             Translate(instruction, next);
         }
-        GuestInstruction last = block.Instructions[^1];
         if (!block.Ended)
         {
+            KeepPointers();
             FallTo(block.End, last.LiveAfter, next);
         }
         block.CodeEnd = _e.Position;
@@ -113,6 +119,8 @@ internal sealed unsafe partial class RegionCompiler
         {
             case NativeKind.None: Leave(i); break;
             case NativeKind.General or NativeKind.Vector: General(i); break;
+            case NativeKind.X87: X87(i); break;
+            case NativeKind.Mmx: Mmx(i); break;
             case NativeKind.Nothing: break;
             case NativeKind.LoadAddress: LoadAddress(i); break;
             case NativeKind.AbsoluteMove: AbsoluteMove(i); break;
@@ -137,6 +145,7 @@ internal sealed unsafe partial class RegionCompiler
     private void Leave(GuestInstruction i)
     {
         SyncFlags(Region.AllFlags);
+        KeepPointers();
         bool ends = _block.Ended && i == _block.Instructions[^1];
         if (ends)
         {
@@ -149,6 +158,7 @@ internal sealed unsafe partial class RegionCompiler
         _e.StateImmediate(true, 0, StateOffsets.Retired, _block.Instructions.Count);
         _flags = FlagHome.Memory;
         _vectors = false;
+        _x87 = false;
     }
 
     /// <summary>Goes back to the outer loop, or to an op.</summary>
@@ -171,9 +181,11 @@ internal sealed unsafe partial class RegionCompiler
             Op* op = _instruction.First;
             int offset = _block.Offset;
             int count = _block.Instructions.Count;
+            X87Pointers pointers = _pointers;
             _cold.Add(() =>
             {
                 _e.Bind(leave);
+                Write(pointers);
                 EmitExit(op, offset, count);
             });
         }

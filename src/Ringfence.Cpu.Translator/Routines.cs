@@ -7,9 +7,10 @@ using Ringfence.Cpu.State;
 namespace Ringfence.Cpu.Translator;
 
 /// <summary>Code that all translations share, written once at the start of the code memory: in, out, and the search for what a site does not know.</summary>
-internal sealed unsafe class Routines
+internal sealed unsafe partial class Routines
 {
-    private const int Sizes = 7;
+    /// <summary>Of memory operands; all but x87's ten bytes at the place that their logarithm says.</summary>
+    private static readonly int[] Sizes = [1, 2, 4, 8, 16, 32, 64, 10];
 
     /// <summary>The guest's registers that stay in the host's, and where.</summary>
     private static readonly (int Guest, int Host)[] Pinned =
@@ -19,7 +20,7 @@ internal sealed unsafe class Routines
 
     private readonly Emitter _e;
     private int _locate;
-    private readonly int[] _misses = new int[2 * Sizes];
+    private readonly int[] _misses = new int[2 * Sizes.Length];
 
     public Routines(Emitter emitter)
     {
@@ -30,7 +31,8 @@ internal sealed unsafe class Routines
         WriteDispatch(leave);
         WriteLoadVectors();
         WriteLocate();
-        for (int size = 0; size < Sizes; size++)
+        WriteLoadX87();
+        foreach (int size in Sizes)
         {
             WriteMiss(size, false);
             WriteMiss(size, true);
@@ -41,7 +43,7 @@ internal sealed unsafe class Routines
     public IEnumerable<(string Name, int At)> Places =>
     [
         ("leave", Leave), ("enter", Enter), ("exit", Exit), ("dispatch", Dispatch), ("load vectors", LoadVectors),
-        .. _misses.Select((at, i) => ($"site miss {1 << (i / 2)} {(i % 2 == 0 ? "read" : "write")}", at)),
+        .. _misses.Select((at, i) => ($"site miss {Sizes[i / 2]} {(i % 2 == 0 ? "read" : "write")}", at)),
     ];
 
     private int Leave { get; }
@@ -61,7 +63,9 @@ internal sealed unsafe class Routines
 
     /// <summary>Called with a linear address in <see cref="Host.Address"/> and the site in <see cref="Host.Scratch"/>: makes it a host address and
     /// fills the site. Returns five bytes on if the TLB does not know the page.</summary>
-    public int Miss(int bytes, bool write) => _misses[(2 * System.Numerics.BitOperations.Log2((uint)bytes)) + (write ? 1 : 0)];
+    public int Miss(int bytes, bool write) => _misses[MissIndex(bytes, write)];
+
+    private static int MissIndex(int bytes, bool write) => (2 * Array.IndexOf(Sizes, bytes)) + (write ? 1 : 0);
 
     private void WriteEnter()
     {
@@ -84,14 +88,17 @@ internal sealed unsafe class Routines
     private int WriteLeave()
     {
         int at = _e.Position;
-        Label vectors = new();
+        Label loaded = new();
+        Label noX87 = new();
         Label saved = new();
         foreach ((int guest, int host) in Pinned)
         {
             _e.Store(StateOffsets.Gpr(guest), host);
         }
-        _e.CompareStateByte(StateOffsets.VectorsLoaded, 0);
-        _e.Jump(Condition.NotEqual, vectors);
+        // VectorsLoaded and X87Loaded.
+        _e.Byte(0x66);
+        _e.StateImmediate(false, 7, StateOffsets.VectorsLoaded, 0);
+        _e.Jump(Condition.NotEqual, loaded);
         _e.Bind(saved);
         _e.Move(Host.Rax, Host.Scratch);
         foreach (int register in (ReadOnlySpan<int>)[15, 14, 13, 12, Host.Rbp, Host.Rbx])
@@ -99,9 +106,15 @@ internal sealed unsafe class Routines
             _e.Pop(register);
         }
         _e.Byte(0xC3);
-        _e.Bind(vectors);
+        _e.Bind(loaded);
+        _e.CompareStateByte(StateOffsets.X87Loaded, 0);
+        _e.Jump(Condition.Equal, noX87);
+        StoreX87();
+        _e.Bind(noX87);
+        _e.CompareStateByte(StateOffsets.VectorsLoaded, 0);
+        _e.Jump(Condition.Equal, saved);
         StoreVectors();
-        SetVectorsLoaded(0);
+        SetLoaded(StateOffsets.VectorsLoaded, 0);
         _e.Jump(saved);
         return at;
     }
@@ -204,15 +217,15 @@ internal sealed unsafe class Routines
         _e.Memory(false, 0x1AE, 3, Host.State, StateOffsets.HostMxcsr - Host.StateBias);
         _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.Mxcsr - Host.StateBias);
         Vectors(false);
-        SetVectorsLoaded(1);
+        SetLoaded(StateOffsets.VectorsLoaded, 1);
         _e.Byte(0xC3);
         _e.Bind(refused);
         ReturnFurther(0);
     }
 
-    private void SetVectorsLoaded(int value)
+    private void SetLoaded(int flag, int value)
     {
-        _e.Memory(false, 0xC6, 0, Host.State, StateOffsets.VectorsLoaded - Host.StateBias);
+        _e.Memory(false, 0xC6, 0, Host.State, flag - Host.StateBias);
         _e.Byte(value);
     }
 
@@ -243,9 +256,9 @@ internal sealed unsafe class Routines
         }
     }
 
-    private void WriteMiss(int sizeLog, bool write)
+    private void WriteMiss(int bytes, bool write)
     {
-        _misses[(2 * sizeLog) + (write ? 1 : 0)] = _e.Position;
+        _misses[MissIndex(bytes, write)] = _e.Position;
         int tag = write ? 8 : 0;
         const int Addend = 24;
         Label fail = new();
@@ -260,7 +273,7 @@ internal sealed unsafe class Routines
         _e.WithState(0x03, Host.Rax, StateOffsets.Tlb);
         _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, tag);
         _e.Register(true, 0x33, Host.Rcx, Host.Address);
-        _e.Immediate(true, 7, Host.Rcx, Region.PageBytes - (1 << sizeLog));
+        _e.Immediate(true, 7, Host.Rcx, Region.PageBytes - bytes);
         _e.Jump(Condition.Above, fail);
         // What only RFLAGS.AC admits is not kept.
         _e.Load(Host.Rcx, StateOffsets.Tlb);
@@ -279,7 +292,7 @@ internal sealed unsafe class Routines
         _e.Bind(fail);
         _e.Pop(Host.Rcx);
         _e.Pop(Host.Rax);
-        _e.StoreImmediate32(StateOffsets.Size, write ? -(1 << sizeLog) : 1 << sizeLog);
+        _e.StoreImmediate32(StateOffsets.Size, write ? -bytes : bytes);
         _e.Transfer(0xE9, _locate);
     }
 
@@ -288,10 +301,14 @@ internal sealed unsafe class Routines
     {
         _locate = _e.Position;
         Label vectors = new();
+        Label elsewhere = new();
         Label saved = new();
         Label load = new();
         Label loaded = new();
         Label refused = new();
+        // With the guest's in the x87 unit no other code may run: the way out stores them.
+        _e.CompareStateByte(StateOffsets.X87Loaded, 0);
+        _e.Jump(Condition.NotEqual, elsewhere);
         SaveForCall(true);
         _e.CompareStateByte(StateOffsets.VectorsLoaded, 0);
         _e.Jump(Condition.NotEqual, vectors);
@@ -311,6 +328,7 @@ internal sealed unsafe class Routines
         _e.Jump(Condition.Equal, refused);
         _e.Byte(0xC3);
         _e.Bind(refused);
+        _e.Bind(elsewhere);
         ReturnFurther(0);
         _e.Bind(vectors);
         StoreVectors();

@@ -40,7 +40,8 @@ public unsafe struct CpuState
     public ushort HostFlags;
     /// <summary>The host's vector registers and MXCSR hold the guest's.</summary>
     public byte VectorsLoaded;
-    public byte Reserved0;
+    /// <summary>The host's x87 unit holds the guest's. Right behind the other: one comparison looks at both.</summary>
+    public byte X87Loaded;
     public uint Reserved1;
     /// <summary>The table whose entries translated code may keep beside an access; see <see cref="TranslatedState"/>.</summary>
     public TlbEntry* SiteTlb;

@@ -36,15 +36,17 @@ public unsafe struct TranslatedState
     public long Entries;
     public long Links;
     public long JumpMisses;
+    /// <summary>What FNSAVE stores and FRSTOR loads, on the way between the host's x87 unit and <see cref="CpuState.X87"/>.</summary>
+    public fixed byte X87Image[112];
 }
 
 /// <summary>The last page that one memory operand of translated code was found in.</summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct Site
 {
-    /// <summary>No page's address and not canonical: an empty site is hit by no access that a program could mean. One that it hits goes to a
+    /// <summary>No page's address and not canonical, with five levels of paging or masking neither: an empty site is hit by no access that a program could mean. One that it hits goes to a
     /// page of nobody's.</summary>
-    public const ulong Empty = 0xA5C3_7E19_4D60_B000;
+    public const ulong Empty = 0xA4C3_7E19_4D60_B000;
 
     public ulong Tag;
     /// <summary>Host address minus linear address.</summary>

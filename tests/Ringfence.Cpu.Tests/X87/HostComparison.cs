@@ -92,7 +92,7 @@ internal static unsafe class HostComparison
         Assert.True(failures.Count == 0, $"{name}:\n{string.Join('\n', failures)}");
     }
 
-    private static bool Same(byte* host, byte* here, uint undefined)
+    public static bool Same(byte* host, byte* here, uint undefined)
     {
         uint status = (*(uint*)(host + 4) ^ *(uint*)(here + 4)) & 0xFFFF & ~undefined;
         return *(ushort*)host == *(ushort*)here && status == 0 && *(ushort*)(host + 8) == *(ushort*)(here + 8)
@@ -122,7 +122,7 @@ internal static unsafe class HostComparison
         return ignored;
     }
 
-    private static string Show(byte* image)
+    public static string Show(byte* image)
     {
         string text = $"cw {*(ushort*)image:X4} sw {*(ushort*)(image + 4):X4} tags {*(ushort*)(image + 8):X4}";
         for (int i = 0; i < 3; i++)
