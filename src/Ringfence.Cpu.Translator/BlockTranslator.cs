@@ -43,7 +43,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         _s = processor.State;
         _memory = new CodeMemory(options.CodeBytes);
         _e = new Emitter(_memory);
-        _routines = new Routines(_e);
+        _routines = new Routines(_e, options.Verify);
         _set = new InstructionSet(processor.Model);
         _perfMap = options.PerfMap ? new PerfMap() : null;
         _perfMap?.Add(_e, _routines, _e.Position);

@@ -19,12 +19,15 @@ internal sealed unsafe partial class Routines
     ];
 
     private readonly Emitter _e;
+    private readonly bool _alone;
     private int _locate;
     private readonly int[] _misses = new int[2 * Sizes.Length];
 
-    public Routines(Emitter emitter)
+    /// <param name="alone">Every block leaves at its end.</param>
+    public Routines(Emitter emitter, bool alone)
     {
         _e = emitter;
+        _alone = alone;
         int leave = Leave = WriteLeave();
         WriteEnter();
         WriteExit(leave);
@@ -134,13 +137,26 @@ internal sealed unsafe partial class Routines
 
     private void WriteDispatch(int leave)
     {
+        Dispatch = _e.Position;
+        if (!_alone)
+        {
+            WriteSearch();
+        }
+        _e.Store(StateOffsets.Rip, Host.Address);
+        _e.Load(Host.Scratch, StateOffsets.Missed);
+        _e.Transfer(0xE9, leave);
+    }
+
+    /// <summary>Looks for the target in the interpreter's own cache, as <see cref="ControlFlow.Dispatch"/> does, and puts it into the table. Falls through
+    /// if it is not known, or something wants the outer loop.</summary>
+    private void WriteSearch()
+    {
         const int LinearOffset = 0;
         const int HostCodeOffset = 8;
         const int OpsOffset = 16;
         const int ModeOffset = 24;
         const int Execute = 16;
         const int Addend = 24;
-        Dispatch = _e.Position;
         Label leaves = new();
         Label unknown = new();
         _e.StateImmediate(false, 7, StateOffsets.Attention, 0);
@@ -148,7 +164,6 @@ internal sealed unsafe partial class Routines
         _e.Memory(true, 0xFF, 0, Host.State, StateOffsets.JumpMisses - Host.StateBias);
         _e.Push(Host.Rax);
         _e.Push(Host.Rcx);
-        // The interpreter's own cache, as ControlFlow.Dispatch reads it.
         _e.Move(Host.Rax, Host.Address);
         _e.Shift(true, 5, Host.Rax, 13);
         _e.Register(false, 0x33, Host.Rax, Host.Address);
@@ -200,9 +215,6 @@ internal sealed unsafe partial class Routines
         _e.Pop(Host.Rcx);
         _e.Pop(Host.Rax);
         _e.Bind(leaves);
-        _e.Store(StateOffsets.Rip, Host.Address);
-        _e.Load(Host.Scratch, StateOffsets.Missed);
-        _e.Transfer(0xE9, leave);
     }
 
     private void WriteLoadVectors()
