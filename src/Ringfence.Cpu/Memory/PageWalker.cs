@@ -58,7 +58,7 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
     /// <summary>Counts up when all are forgotten.</summary>
     private ulong _generation = 1;
 
-    /// <summary>The page-fault error code of the last walk that failed.
+    /// <summary>The page-fault error code of the last walk that failed.</summary>
     public uint FaultCode { get; private set; }
 
     private bool LongMode
