@@ -68,6 +68,9 @@ internal sealed unsafe class RegionBlock
 
     public int CodeEnd { get; set; }
 
+    /// <summary>A jump of the region leads back to it: it looks whether the outer loop is wanted.</summary>
+    public bool IsLoop { get; set; }
+
     /// <summary>The last instruction ends it: a transfer, or one that changes the mode.</summary>
     public bool Ended { get; set; }
 
@@ -152,6 +155,10 @@ internal sealed unsafe class Region
         {
             Note(block.Taken);
             Note(block.Following);
+            if (!Alone && block.Taken <= block.Instructions[^1].Offset && ByOffset.TryGetValue(block.Taken.Value, out RegionBlock? head))
+            {
+                head.IsLoop = true;
+            }
         }
         FindDeadFlags();
     }

@@ -13,7 +13,7 @@ internal sealed unsafe partial class RegionCompiler
         int condition = (int)(i.Decoded.ConditionCode - ConditionCode.o);
         int taken = _block.Taken!.Value;
         FlagHome before = _flags;
-        if (_region.ByOffset.TryGetValue(taken, out RegionBlock? target) && taken > i.Offset)
+        if (_region.ByOffset.TryGetValue(taken, out RegionBlock? target) && (taken > i.Offset || target.IsLoop))
         {
             if (_flags == FlagHome.Both || target.LiveIn == RflagsBits.None)
             {
@@ -166,17 +166,10 @@ internal sealed unsafe partial class RegionCompiler
         bool known = _region.ByOffset.TryGetValue(offset, out RegionBlock? target);
         Op* elsewhere = known ? null : _region.Translated(offset);
         SyncFlags(known ? target!.LiveIn : elsewhere != null ? live & (RflagsBits)elsewhere->Extra : live);
-        if (offset <= from)
+        if (offset <= from && target is not { IsLoop: true })
         {
-            Label attend = new();
-            _e.StateImmediate(false, 7, StateOffsets.Attention, 0);
-            _e.Jump(Condition.NotEqual, attend);
+            Attend(offset);
             _flags = FlagHome.Memory;
-            _cold.Add(() =>
-            {
-                _e.Bind(attend);
-                EmitExit(null, offset, 0);
-            });
         }
         if (known)
         {
@@ -194,6 +187,19 @@ internal sealed unsafe partial class RegionCompiler
         int position = _e.Position;
         _e.Int32(0);
         EmitExit(_store.NewEdge(position), offset, 0);
+    }
+
+    /// <summary>Leaves, to go on at a place in this page, if the outer loop is wanted. The flags are in the state.</summary>
+    private void Attend(int offset)
+    {
+        Label attend = new();
+        _e.StateImmediate(false, 7, StateOffsets.Attention, 0);
+        _e.Jump(Condition.NotEqual, attend);
+        _cold.Add(() =>
+        {
+            _e.Bind(attend);
+            EmitExit(null, offset, 0);
+        });
     }
 
     /// <summary>Goes to the linear address in <see cref="Host.Address"/>. The flags are in the state.</summary>

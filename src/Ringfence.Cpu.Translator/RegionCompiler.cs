@@ -97,6 +97,10 @@ internal sealed unsafe partial class RegionCompiler
         {
             _flags = FlagHome.Memory;
             _e.Bind(block.Entry);
+            if (block.IsLoop)
+            {
+                Attend(block.Offset);
+            }
             _e.StateImmediate(true, 0, StateOffsets.Retired, count);
             return;
         }
