@@ -143,10 +143,12 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         }
         int native = region.Blocks.Sum(b => b.Instructions.Count(i => i.Kind != NativeKind.None));
         int all = region.Blocks.Sum(b => b.Instructions.Count);
-        if (native * 2 < all)
+        if (!IsWorthIt(region, native, all))
         {
-            // Going in and out would cost more than it saves.
-            HotBlock.GiveUp(hot);
+            foreach (RegionBlock block in region.Blocks)
+            {
+                HotBlock.GiveUp(block.Hot);
+            }
             return;
         }
         int before = _e.Position;
@@ -320,6 +322,16 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         {
             i.Kind = NativeKind.None;
         }
+    }
+
+    /// <summary>Going out and in again costs as much as interpreting a dozen instructions: a small loop that does so each turn is left to the
+    /// interpreter.</summary>
+    private static bool IsWorthIt(Region region, int native, int all)
+    {
+        const int CostOfLeaving = 12;
+        const int SmallLoop = 3;
+        bool small = region.Blocks.Count <= SmallLoop && region.Blocks.Exists(b => b.IsLoop);
+        return native * 2 >= all && !(small && (all - native) * CostOfLeaving > all);
     }
 
     private static bool UsesHighByte(in Instruction d)

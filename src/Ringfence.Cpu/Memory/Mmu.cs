@@ -119,7 +119,7 @@ internal sealed unsafe class Mmu : IDisposable
     public TlbEntry* Locate(ulong linear, int size, AccessKind kind)
     {
         ulong address = LinearAddress.Unmask(_s, linear);
-        if (_checksAlignment || _processor.Debugging.HasData || (linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !IsCanonical(address))
+        if (_slow[linear].Permits(linear, size, kind, _s->Tlb) || _checksAlignment || _processor.Debugging.HasData || (linear & OffsetMask) + (ulong)size > GuestMemory.PageSize || !IsCanonical(address))
         {
             return null;
         }
