@@ -183,6 +183,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         {
             return false;
         }
+        Verifier?.Outdate();
         int position = _e.Position;
         foreach ((nint hot, int entry, int stale) in translations.Blocks)
         {

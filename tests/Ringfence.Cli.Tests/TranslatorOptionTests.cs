@@ -58,6 +58,7 @@ public sealed partial class TranslatorOptionTests
     [Fact]
     public void VerifyIsForOneProcessor()
     {
+        SkipWithoutTranslator();
         (int code, string _, string error) = RingfenceProcess.Run("run", "--verify", "--cpus", "2");
         Assert.Equal(2, code);
         Assert.Contains("--verify: for one processor only", error, StringComparison.Ordinal);

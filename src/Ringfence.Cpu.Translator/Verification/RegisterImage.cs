@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.X87;
 
@@ -18,6 +19,11 @@ internal unsafe struct RegisterImage
     public long Retired;
     /// <summary>RFLAGS as a whole; only to look at.</summary>
     public ulong Flags;
+    /// <summary>What CLI, STAC, CLAC and SWAPGS change.</summary>
+    public ulong SystemFlags;
+    public ulong GsBase;
+    public ulong KernelGsBase;
+    public TlbEntry* Tlb;
     public uint Mxcsr;
     public X87State X87;
     public fixed byte Vectors[VectorRegisters * VectorBytes];
@@ -30,6 +36,10 @@ internal unsafe struct RegisterImage
         FlagCarry = s->FlagCarry;
         Retired = s->Retired;
         Flags = State.Flags.Get(s);
+        SystemFlags = s->SystemFlags;
+        GsBase = s->Gs.Base;
+        KernelGsBase = s->KernelGsBase;
+        Tlb = s->Tlb;
         Mxcsr = s->Mxcsr;
         X87 = s->X87;
         new ReadOnlySpan<byte>(s->Vectors, VectorRegisters * VectorBytes).CopyTo(MemoryMarshal.CreateSpan(ref Vectors[0], VectorRegisters * VectorBytes));
@@ -42,6 +52,10 @@ internal unsafe struct RegisterImage
         s->FlagResult = FlagResult;
         s->FlagCarry = FlagCarry;
         s->Retired = Retired;
+        s->SystemFlags = SystemFlags;
+        s->Gs.Base = GsBase;
+        s->KernelGsBase = KernelGsBase;
+        s->Tlb = Tlb;
         s->Mxcsr = Mxcsr;
         s->X87 = X87;
         MemoryMarshal.CreateReadOnlySpan(in Vectors[0], VectorRegisters * VectorBytes).CopyTo(new Span<byte>(s->Vectors, VectorRegisters * VectorBytes));

@@ -47,6 +47,14 @@ internal static unsafe class StateComparison
                 return $"vector register {i}";
             }
         }
+        if (translated.SystemFlags != interpreted.SystemFlags || translated.Tlb != interpreted.Tlb)
+        {
+            return "system flags";
+        }
+        if (translated.GsBase != interpreted.GsBase || translated.KernelGsBase != interpreted.KernelGsBase)
+        {
+            return "GS base";
+        }
         if (translated.Mxcsr != interpreted.Mxcsr)
         {
             return "MXCSR";

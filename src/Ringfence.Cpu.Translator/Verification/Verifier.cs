@@ -27,11 +27,16 @@ internal sealed unsafe class Verifier : IDisposable
         _log = log;
     }
 
+    private bool _outdated;
+
     /// <summary>Instructions compared.</summary>
     public long Instructions { get; private set; }
 
     /// <summary>Takes the place of <see cref="NativeEntry.Enter"/>.</summary>
     public static Op* Enter(CpuState* s, Op* o) => ((BlockTranslator)Processor.Of(s).Translator!).Verifier!.Run(o);
+
+    /// <summary>Some code has changed, and ops of new code may lie where those of the old lay. What is being checked now is still needed.</summary>
+    public void Outdate() => _outdated = true;
 
     /// <summary>All ways in are gone.</summary>
     public void Forget()
@@ -51,6 +56,11 @@ internal sealed unsafe class Verifier : IDisposable
 
     private Op* Run(Op* o)
     {
+        if (_outdated)
+        {
+            _outdated = false;
+            Forget();
+        }
         _start.Take(_s);
         CheckedCode code = CodeAt(o);
         _log.Clear();
