@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
+using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
 
@@ -31,6 +32,8 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     private readonly delegate*<CpuState*, Op*, Op*> _enter;
     private readonly OpArena _ops = new();
     private readonly Dictionary<ulong, PageTranslations> _pages = [];
+    private readonly PassedOnBinder _passedOnBinder = new();
+    private PassedOnCode? _passedOn;
     private int _sites;
     private byte* _nowhere;
     private byte* _copy;
@@ -43,7 +46,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         _s = processor.State;
         _memory = new CodeMemory(options.CodeBytes);
         _e = new Emitter(_memory);
-        _routines = new Routines(_e, options.Verify);
+        _routines = new Routines(_e, options.Verify, (processor.Model.Features & CpuFeatures.PassedOn) != default);
         _set = new InstructionSet(processor.Model);
         _perfMap = options.PerfMap ? new PerfMap() : null;
         _perfMap?.Add(_e, _routines, _e.Position);
@@ -81,6 +84,9 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     /// <summary>Checks what translated code does; null if nobody asked for that.</summary>
     internal Verifier? Verifier { get; }
 
+    /// <summary>Host code of single instructions that have no other handler.</summary>
+    internal PassedOnCode PassedOn => _passedOn ??= new PassedOnCode();
+
     /// <summary>Where host code lies.</summary>
     internal CodeMemory Memory => _memory;
 
@@ -112,6 +118,8 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         CodeMode.Bits32 => (mode & (CodeMode.Flat | CodeMode.Stack32 | CodeMode.Protected)) == (CodeMode.Flat | CodeMode.Stack32 | CodeMode.Protected),
         _ => false,
     };
+
+    public void PassOn(in Instruction instruction, Op* op, Op* rest) => _passedOnBinder.Bind(in instruction, op, (PassedOnInstruction*)rest);
 
     public void Translate(Op* hot)
     {
@@ -299,6 +307,12 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             // In 32-bit code they concern eight registers.
             refused |= !is64 && i.Form.Mnemonic is Mnemonic.Vzeroall or Mnemonic.Vzeroupper;
             refused |= (mode & (CodeMode.NoSse | (avx ? CodeMode.InvalidAvx : CodeMode.InvalidSse))) != 0;
+            if (InstructionSet.IsPassedOn(d.Code))
+            {
+                // Nothing could check it.
+                refused |= (mode & CodeMode.InvalidAvx512) != 0 || _log != null;
+                i.NeedsAvx512 = true;
+            }
         }
         if (i.Kind is NativeKind.X87 or NativeKind.Mmx)
         {
@@ -370,6 +384,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             NativeMemory.Free(_filled);
             Verifier?.Dispose();
             _ops.Dispose();
+            _passedOn?.Dispose();
             _memory.Dispose();
         }
     }

@@ -40,10 +40,13 @@ internal sealed class CodeForm
                 : kind.Contains("mem", StringComparison.Ordinal) || kind.StartsWith("seg_", StringComparison.Ordinal) ? Field.Elsewhere
                 : Field.None;
             RegisterInImmediate |= kind.EndsWith("_is4", StringComparison.Ordinal) || kind.EndsWith("_is5", StringComparison.Ordinal);
+            OnlyInRegister |= kind.EndsWith("_rm", StringComparison.Ordinal);
             gathers |= kind.Contains("vsib", StringComparison.Ordinal);
             wants |= Fields[i] is Field.Reg or Field.Rm;
         }
         HasModRm = wants && !gathers;
+        // Where a register could be memory, EVEX may say how it is rounded in the bit that broadcasts memory.
+        OnlyInRegister |= info.CanUseRoundingControl;
         Mnemonic = info.Mnemonic;
         Kind = NativeSet.Classify(code, info, Fields);
     }
@@ -55,6 +58,9 @@ internal sealed class CodeForm
 
     /// <summary>The immediate byte names a register.</summary>
     public bool RegisterInImmediate { get; }
+
+    /// <summary>ModRM.rm names a register; memory in its place would mean something else.</summary>
+    public bool OnlyInRegister { get; }
 
     public Mnemonic Mnemonic { get; }
 

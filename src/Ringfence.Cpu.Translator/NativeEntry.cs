@@ -19,9 +19,15 @@ internal static unsafe class NativeEntry
         uint flags = Flags.GetArithmetic(s);
         s->HostFlags = (ushort)((flags << 8) | 0x200 | ((flags >> 11) & 1));
         Op* next = s->Translated.Enter(s, (nint)o->Immediate);
+        TakeFlags(s);
+        return next;
+    }
+
+    /// <summary>From <see cref="CpuState.HostFlags"/>.</summary>
+    public static void TakeFlags(CpuState* s)
+    {
         uint left = s->HostFlags;
         Flags.SetArithmetic(s, ((left >> 8) & (Flags.Arithmetic & 0xFF)) | ((left & 1) << 11));
-        return next;
     }
 
     /// <summary>Called by translated code: where an operand lies that neither its site nor the TLB knows; 0 if that is for the instruction's op to find out.</summary>

@@ -1,6 +1,7 @@
 using System.Collections.Frozen;
 using System.Runtime.Intrinsics.X86;
 using Iced.Intel;
+using Ringfence.Cpu.Models;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -62,7 +63,7 @@ internal static class NativeSet
     [
         CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.SSE3, CpuidFeature.SSSE3, CpuidFeature.SSE4_1, CpuidFeature.SSE4_2, CpuidFeature.AES,
         CpuidFeature.PCLMULQDQ, CpuidFeature.SHA, CpuidFeature.GFNI, CpuidFeature.AVX, CpuidFeature.AVX2, CpuidFeature.FMA, CpuidFeature.F16C,
-        CpuidFeature.VAES, CpuidFeature.VPCLMULQDQ, CpuidFeature.MMX,
+        CpuidFeature.VAES, CpuidFeature.VPCLMULQDQ, CpuidFeature.MMX, .. PassedOn(CpuFeatures.PassedOn),
     ]);
 
     private static readonly FrozenSet<Mnemonic> NotVector = FrozenSet.ToFrozenSet(
@@ -211,6 +212,9 @@ internal static class NativeSet
         Add((ecx7 & (1 << 8)) != 0, CpuidFeature.GFNI);
         Add(Avx.IsSupported && (ecx7 & (1 << 9)) != 0, CpuidFeature.VAES);
         Add(Avx.IsSupported && (ecx7 & (1 << 10)) != 0, CpuidFeature.VPCLMULQDQ);
+        has.UnionWith(PassedOn(CpuModel.Host.Features & CpuFeatures.PassedOn));
         return has.ToFrozenSet();
     }
+
+    private static IEnumerable<CpuidFeature> PassedOn(FeatureSet features) => features.Members().Select(f => f.Info().Instructions!.Value);
 }

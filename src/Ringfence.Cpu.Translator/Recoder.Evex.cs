@@ -33,6 +33,12 @@ internal sealed unsafe partial class Recoder
             middle = (middle & 0x87) | ((~vvvv & 15) << 3);
             last = (last & 0xF7) | ((~vvvv & 16) >> 1);
         }
+        else
+        {
+            // Outside 64-bit code not all of its bits count.
+            middle |= 0x78;
+            last |= 0x08;
+        }
         _e.Byte(EvexPrefix);
         // R, X, B and R', all inverted: X is a register operand's fifth bit, and otherwise an index's fourth.
         _e.Byte(((~reg & 8) << 4) | ((memory ? 16 : ~number & 16) << 2) | ((~number & 8) << 2) | (~reg & 16) | map);

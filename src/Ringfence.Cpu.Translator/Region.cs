@@ -22,6 +22,9 @@ internal sealed unsafe class GuestInstruction
 
     public NativeKind Kind { get; set; }
 
+    /// <summary>It may use registers that only AVX-512 has.</summary>
+    public bool NeedsAvx512 { get; set; }
+
     /// <summary>Arithmetic flags (<see cref="RflagsBits"/>) that it reads, that it leaves otherwise than they were, and of these those that it
     /// leaves so in any case.</summary>
     public RflagsBits Reads { get; set; }

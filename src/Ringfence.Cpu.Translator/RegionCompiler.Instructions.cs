@@ -120,6 +120,7 @@ internal sealed unsafe partial class RegionCompiler
     private static bool MayBeMemory(GuestInstruction i, int operand, Register register) => i.Form.Mnemonic switch
     {
         Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc or Mnemonic.Xchg or Mnemonic.Xadd or Mnemonic.Cmpxchg => false,
+        _ when i.Form.OnlyInRegister => false,
         _ when operand != 0 => true,
         _ => i.Kind == NativeKind.General && (register.GetSize() != 4 || OnlyReads(i.Form.Mnemonic)),
     };
@@ -137,9 +138,19 @@ internal sealed unsafe partial class RegionCompiler
         && i.Form.Mnemonic is Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd;
 
     /// <summary>The guest's vector registers are loaded when a block first uses one, and stay until translated code is left.</summary>
-    private void EnsureVectors(GuestInstruction i) => EnsureLoaded(i, ref _vectors, StateOffsets.VectorsLoaded, _routines.LoadVectors);
+    private void EnsureVectors(GuestInstruction i)
+    {
+        if (!i.NeedsAvx512)
+        {
+            EnsureLoaded(i, ref _vectors, StateOffsets.VectorsLoaded, _routines.LoadVectors);
+            return;
+        }
+        EnsureLoaded(i, ref _avx512, StateOffsets.VectorsLoaded, _routines.LoadAvx512, Routines.AllLoaded);
+        _vectors = true;
+    }
 
-    private void EnsureLoaded(GuestInstruction i, ref bool known, int flag, int routine)
+    /// <param name="least">What the flag is when the registers are there, at least.</param>
+    private void EnsureLoaded(GuestInstruction i, ref bool known, int flag, int routine, int least = 1)
     {
         if (known)
         {
@@ -150,8 +161,8 @@ internal sealed unsafe partial class RegionCompiler
         Label load = new();
         Label back = new();
         Label leave = LeaveLabel();
-        _e.CompareStateByte(flag, 0);
-        _e.Jump(Condition.Equal, load);
+        _e.CompareStateByte(flag, least);
+        _e.Jump(Condition.Below, load);
         _e.Bind(back);
         _cold.Add(() =>
         {

@@ -125,8 +125,8 @@ internal sealed unsafe partial class RegionCompiler
     {
         Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu or Mnemonic.Pcmpestri or Mnemonic.Pcmpestrm
             or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm => false,
-        Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovdqa or Mnemonic.Vmovntdq or Mnemonic.Vmovntps or Mnemonic.Vmovntpd
-            or Mnemonic.Vmovntdqa => true,
+        Mnemonic.Vmovdqa => true,
+        _ when FaultSuppression.MustBeAligned(i.Form.Mnemonic) => true,
         _ => i.Form.Encoding == EncodingKind.Legacy,
     });
 }

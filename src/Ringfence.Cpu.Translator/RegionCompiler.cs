@@ -25,6 +25,7 @@ internal sealed unsafe partial class RegionCompiler
     /// <summary>Leaves for the present instruction's op; made when first needed.</summary>
     private Label? _leave;
     private bool _vectors;
+    private bool _avx512;
 
     public RegionCompiler(Emitter emitter, Routines routines, ITranslationStore store, byte* page, Region region, uint mode)
     {
@@ -66,6 +67,7 @@ internal sealed unsafe partial class RegionCompiler
         block.CodeStart = _e.Position;
         Begin(block);
         _vectors = false;
+        _avx512 = false;
         _x87 = false;
         GuestInstruction last = block.Instructions[^1];
         foreach (GuestInstruction instruction in block.Instructions)
@@ -162,6 +164,7 @@ internal sealed unsafe partial class RegionCompiler
         _e.StateImmediate(true, 0, StateOffsets.Retired, _block.Instructions.Count);
         _flags = FlagHome.Memory;
         _vectors = false;
+        _avx512 = false;
         _x87 = false;
     }
 

@@ -1,4 +1,3 @@
-using System.Runtime.Intrinsics.X86;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
@@ -19,20 +18,26 @@ internal sealed unsafe partial class Routines
     ];
 
     private readonly Emitter _e;
+    private readonly VectorTransfer _vectors;
     private readonly bool _alone;
+    private readonly bool _avx512;
     private int _locate;
     private readonly int[] _misses = new int[2 * Sizes.Length];
 
     /// <param name="alone">Every block leaves at its end.</param>
-    public Routines(Emitter emitter, bool alone)
+    /// <param name="avx512">The guest may have more vector registers than sixteen.</param>
+    public Routines(Emitter emitter, bool alone, bool avx512)
     {
         _e = emitter;
+        _vectors = new VectorTransfer(emitter);
+        _avx512 = avx512;
         _alone = alone;
         int leave = Leave = WriteLeave();
         WriteEnter();
         WriteExit(leave);
         WriteDispatch(leave);
         WriteLoadVectors();
+        WriteLoadAvx512();
         WriteLocate();
         WriteLoadX87();
         foreach (int size in Sizes)
@@ -59,10 +64,6 @@ internal sealed unsafe partial class Routines
 
     /// <summary>Jumped to with a linear address in <see cref="Host.Address"/>: the C# side looks for the code there.</summary>
     public int Dispatch { get; private set; }
-
-    /// <summary>Called when the guest's vector registers are wanted. Returns five bytes on if MXCSR has exceptions unmasked: the host must not
-    /// meet them.</summary>
-    public int LoadVectors { get; private set; }
 
     /// <summary>Called with a linear address in <see cref="Host.Address"/> and the site in <see cref="Host.Scratch"/>: makes it a host address and
     /// fills the site. Returns five bytes on if the TLB does not know the page.</summary>
@@ -217,55 +218,10 @@ internal sealed unsafe partial class Routines
         _e.Bind(leaves);
     }
 
-    private void WriteLoadVectors()
-    {
-        const int Masks = 0x1F80;
-        LoadVectors = _e.Position;
-        Label refused = new();
-        _e.Load32(Host.Scratch, StateOffsets.Mxcsr);
-        _e.Immediate(false, 4, Host.Scratch, Masks);
-        _e.Immediate(false, 7, Host.Scratch, Masks);
-        _e.Jump(Condition.NotEqual, refused);
-        _e.Memory(false, 0x1AE, 3, Host.State, StateOffsets.HostMxcsr - Host.StateBias);
-        _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.Mxcsr - Host.StateBias);
-        Vectors(false);
-        SetLoaded(StateOffsets.VectorsLoaded, 1);
-        _e.Byte(0xC3);
-        _e.Bind(refused);
-        ReturnFurther(0);
-    }
-
     private void SetLoaded(int flag, int value)
     {
         _e.Memory(false, 0xC6, 0, Host.State, flag - Host.StateBias);
         _e.Byte(value);
-    }
-
-    /// <summary>VMOVUPS of all sixteen, as wide as the host has them: what VEX instructions make 0 goes up to bit 511.</summary>
-    private void Vectors(bool store)
-    {
-        for (int i = 0; i < 16; i++)
-        {
-            int displacement = StateOffsets.Vectors + (i * 64) - Host.StateBias;
-            if (Avx512F.IsSupported)
-            {
-                // EVEX.512.0F.W0; the displacement is a multiple of 64.
-                _e.Bytes([0x62, (byte)((i < 8 ? 0x80 : 0) | 0x51), 0x7C, 0x48, (byte)(store ? 0x11 : 0x10), (byte)(0x87 | ((i & 7) << 3))]);
-                _e.Int32(displacement);
-            }
-            else if (Avx.IsSupported)
-            {
-                _e.Byte(0xC4);
-                _e.Byte((i < 8 ? 0x80 : 0) | 0x41);
-                _e.Byte(0x7C);
-                _e.Byte(store ? 0x11 : 0x10);
-                _e.Operand(i & 7, Host.State, displacement);
-            }
-            else
-            {
-                _e.Memory(false, store ? 0x111 : 0x110, i, Host.State, displacement);
-            }
-        }
     }
 
     private void WriteMiss(int bytes, bool write)
@@ -347,7 +303,7 @@ internal sealed unsafe partial class Routines
         _e.Jump(saved);
         _e.Bind(load);
         _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.Mxcsr - Host.StateBias);
-        Vectors(false);
+        MoveVectors(false);
         _e.Jump(loaded);
     }
 
@@ -367,19 +323,6 @@ internal sealed unsafe partial class Routines
                     _e.Load(host, StateOffsets.Gpr(guest));
                 }
             }
-        }
-    }
-
-    /// <summary>The guest's vector registers and MXCSR to the state, the host's MXCSR back.</summary>
-    private void StoreVectors()
-    {
-        Vectors(true);
-        _e.Memory(false, 0x1AE, 3, Host.State, StateOffsets.Mxcsr - Host.StateBias);
-        _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.HostMxcsr - Host.StateBias);
-        if (Avx.IsSupported)
-        {
-            // VZEROUPPER: without it SSE code of the host is slow on some processors.
-            _e.Bytes([0xC5, 0xF8, 0x77]);
         }
     }
 

@@ -30,6 +30,10 @@ public sealed unsafe partial class Processor : IDisposable
     public Processor(GuestMemory memory, IProcessorBus bus, IClock clock, CpuModel model, int apicId, Action woken, SharedCode? shared = null,
         ITranslatorFactory? translators = null)
     {
+        if (translators is null && (model.Features & CpuFeatures.PassedOn) != default)
+        {
+            throw new ArgumentException($"the processor '{model.Name}' is only for those that translate", nameof(model));
+        }
         _bus = bus;
         _clock = clock;
         Model = model;
@@ -432,6 +436,7 @@ public sealed unsafe partial class Processor : IDisposable
         mode |= (s->Cr0 & ControlBits.TaskSwitched) != 0 ? CodeMode.NoSse : 0;
         bool avx = (s->Cr4 & ControlBits.OsXsave) != 0 && (s->Xcr0 & ControlBits.Xcr0Avx) == ControlBits.Xcr0Avx;
         mode |= avx && (mode & CodeMode.Protected) != 0 ? 0 : CodeMode.InvalidAvx;
+        mode |= (mode & CodeMode.InvalidAvx) == 0 && (s->Xcr0 & ControlBits.Xcr0Avx512) == ControlBits.Xcr0Avx512 ? 0 : CodeMode.InvalidAvx512;
         mode |= Debugging.HasCode ? CodeMode.Breakpoints : 0;
         mode |= s->Cpl == 3 ? CodeMode.User : 0;
         s->Mode = mode;

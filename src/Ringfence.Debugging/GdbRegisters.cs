@@ -18,7 +18,7 @@ internal sealed class GdbRegisters
 
     private readonly List<(string Feature, string Types, List<GdbRegister> Registers)> _features = [];
 
-    /// <param name="vectorBytes">How wide the processor's vector registers are; from 32 on there are YMM registers.</param>
+    /// <param name="vectorBytes">How wide the processor's vector registers are; from 32 on there are YMM registers, from 64 on ZMM and opmask registers.</param>
     public GdbRegisters(int vectorBytes)
     {
         _features.Add(("org.gnu.gdb.i386.core", TargetTypes.Core, [.. Core(), .. X87Registers.All()]));
@@ -26,6 +26,14 @@ internal sealed class GdbRegisters
         if (vectorBytes >= 32)
         {
             _features.Add(("org.gnu.gdb.i386.avx", "", [.. Vectors("ymm", 16, "uint128", "h")]));
+        }
+        if (vectorBytes >= 64)
+        {
+            _features.Add(("org.gnu.gdb.i386.avx512", TargetTypes.Avx512,
+            [
+                .. Vectors("xmm", 0, "vec128", first: 16), .. Vectors("ymm", 16, "uint128", "h", 16), .. Opmasks(),
+                .. Vectors("zmm", 32, "v2ui128", "h", 0, 32, 32),
+            ]));
         }
         _features.Add(("org.gnu.gdb.i386.segments", "", [.. SegmentBases()]));
         _features.Add(("org.ringfence.system", TargetTypes.System, [.. System()]));
@@ -98,20 +106,31 @@ internal sealed class GdbRegisters
         GdbRegister.Number(name, 4, Int32, s => get(s).Selector, (s, v) => (s.Cr0 & ProtectedMode) != 0 && (s.Rflags & Virtual8086) == 0
             ? s : set(s, get(s) with { Selector = (ushort)v, Base = (ulong)(ushort)v << 4 }));
 
-    private static IEnumerable<GdbRegister> Vectors(string name, int offset, string type, string suffix = "")
+    private static IEnumerable<GdbRegister> Vectors(string name, int offset, string type, string suffix = "", int first = 0, int count = 16, int bytes = 16)
     {
-        for (int i = 0; i < 16; i++)
+        for (int i = first; i < first + count; i++)
         {
             int at = (i * FpuState.VectorBytes) + offset;
             yield return new GdbRegister(
-                string.Create(CultureInfo.InvariantCulture, $"{name}{i}{suffix}"), 16, type, "",
-                (s, value) => s.Fpu.Vectors.AsSpan(at, 16).CopyTo(value),
+                string.Create(CultureInfo.InvariantCulture, $"{name}{i}{suffix}"), bytes, type, "",
+                (s, value) => s.Fpu.Vectors.AsSpan(at, bytes).CopyTo(value),
                 (s, value) =>
                 {
                     byte[] vectors = [.. s.Fpu.Vectors];
                     value.CopyTo(vectors.AsSpan(at));
                     return s with { Fpu = s.Fpu with { Vectors = vectors } };
                 });
+        }
+    }
+
+    private static IEnumerable<GdbRegister> Opmasks()
+    {
+        for (int i = 0; i < 8; i++)
+        {
+            int number = i;
+            yield return GdbRegister.Number(
+                string.Create(CultureInfo.InvariantCulture, $"k{i}"), 8, "uint64", s => s.Fpu.Opmasks[number],
+                (s, v) => s with { Fpu = s.Fpu with { Opmasks = Replace(s.Fpu.Opmasks, number, v) } });
         }
     }
 

@@ -6,12 +6,13 @@ namespace Ringfence.Engine.Software;
 /// <summary>Our processor's models in the engine contract's terms.</summary>
 internal static class CpuDescriptions
 {
+    /// <param name="translates">Whether it is for processors that translate.</param>
     /// <exception cref="CpuModelException">There is none such.</exception>
-    public static CpuModel Parse(string text)
+    public static CpuModel Parse(string text, bool translates)
     {
         try
         {
-            return CpuModel.Parse(text);
+            return CpuModel.Parse(text, translates);
         }
         catch (FormatException e)
         {

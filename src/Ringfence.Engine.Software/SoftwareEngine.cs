@@ -12,9 +12,9 @@ public sealed class SoftwareEngine(SoftwareOptions? mode = null) : IEngine
 
     public EngineCapabilities Capabilities => new(_mode.Translates ? "translator" : "interpreter", MaximumVcpus: 32, CountsInstructions: true, Debugs: true);
 
-    public IReadOnlyList<CpuDescription> CpuModels => [.. CpuModel.All.Select(CpuDescriptions.Describe)];
+    public IReadOnlyList<CpuDescription> CpuModels => [.. CpuModel.All.Concat(_mode.Translates ? [CpuModel.Host] : []).Select(CpuDescriptions.Describe)];
 
-    public CpuDescription DescribeCpu(string model) => CpuDescriptions.Describe(CpuDescriptions.Parse(model));
+    public CpuDescription DescribeCpu(string model) => CpuDescriptions.Describe(CpuDescriptions.Parse(model, _mode.Translates));
 
     public IVm CreateVm(VmOptions options)
     {
@@ -28,6 +28,6 @@ public sealed class SoftwareEngine(SoftwareOptions? mode = null) : IEngine
         }
         TranslatorOptions translation = new(_mode.CodeCache, _mode.Threshold, TranslatorOptions.SitesFor(_mode.CodeCache), _mode.PerfMap, _mode.Verify);
         ITranslatorFactory? translators = _mode.Translates ? new TranslatorFactory(translation) : null;
-        return new SoftwareVm(options, CpuDescriptions.Parse(options.CpuModel), translators);
+        return new SoftwareVm(options, CpuDescriptions.Parse(options.CpuModel, _mode.Translates), translators);
     }
 }

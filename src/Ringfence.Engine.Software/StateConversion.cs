@@ -107,7 +107,7 @@ internal static unsafe class StateConversion
     {
         ApicState apic = state.Apic;
         bool whole = state.Registers.Length == 16 && state.Fpu.Stack.Length == 8 && state.Fpu.Vectors.Length == FpuState.VectorRegisters * FpuState.VectorBytes
-            && state.Debug.Addresses.Length == 4 && apic.Request.Length == 8 && apic.Service.Length == 8 && apic.Trigger.Length == 8
+            && state.Fpu.Opmasks.Length == 8 && state.Debug.Addresses.Length == 4 && apic.Request.Length == 8 && apic.Service.Length == 8 && apic.Trigger.Length == 8
             && apic.LocalVectors.Length == 6 && (state.PaePointers is null or { Length: PaePointers });
         if (!whole || !Enum.IsDefined(state.Events.Activity) || !Enum.IsDefined(state.Events.Shadow))
         {
@@ -137,6 +137,7 @@ internal static unsafe class StateConversion
             DataSelector = x87.DataSelector,
             Mxcsr = s->Mxcsr,
             Vectors = [.. new ReadOnlySpan<byte>(s->Vectors, FpuState.VectorRegisters * FpuState.VectorBytes)],
+            Opmasks = [.. new ReadOnlySpan<ulong>(s->Opmasks, 8)],
             Xcr0 = s->Xcr0,
             Pkru = s->Pkru,
         };
@@ -160,6 +161,7 @@ internal static unsafe class StateConversion
         s->X87 = x87;
         s->Mxcsr = fpu.Mxcsr;
         fpu.Vectors.CopyTo(new Span<byte>(s->Vectors, FpuState.VectorRegisters * FpuState.VectorBytes));
+        fpu.Opmasks.CopyTo(new Span<ulong>(s->Opmasks, 8));
         s->Xcr0 = fpu.Xcr0;
         s->Pkru = fpu.Pkru;
     }

@@ -70,6 +70,8 @@ public sealed record FpuState
     public uint Mxcsr { get; init; } = 0x1F80;
     /// <summary>32 registers of 64 bytes; XMM n is the low 16 bytes of register n, YMM n the low 32.</summary>
     public byte[] Vectors { get; init; } = new byte[VectorRegisters * VectorBytes];
+    /// <summary>K0 to K7.</summary>
+    public ulong[] Opmasks { get; init; } = new ulong[8];
     public ulong Xcr0 { get; init; } = 1;
     public uint Pkru { get; init; }
 }

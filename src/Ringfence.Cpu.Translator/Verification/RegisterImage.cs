@@ -27,6 +27,7 @@ internal unsafe struct RegisterImage
     public uint Mxcsr;
     public X87State X87;
     public fixed byte Vectors[VectorRegisters * VectorBytes];
+    public fixed ulong Opmasks[8];
 
     public void Take(CpuState* s)
     {
@@ -43,6 +44,7 @@ internal unsafe struct RegisterImage
         Mxcsr = s->Mxcsr;
         X87 = s->X87;
         new ReadOnlySpan<byte>(s->Vectors, VectorRegisters * VectorBytes).CopyTo(MemoryMarshal.CreateSpan(ref Vectors[0], VectorRegisters * VectorBytes));
+        new ReadOnlySpan<ulong>(s->Opmasks, 8).CopyTo(MemoryMarshal.CreateSpan(ref Opmasks[0], 8));
     }
 
     public readonly void Put(CpuState* s)
@@ -59,6 +61,7 @@ internal unsafe struct RegisterImage
         s->Mxcsr = Mxcsr;
         s->X87 = X87;
         MemoryMarshal.CreateReadOnlySpan(in Vectors[0], VectorRegisters * VectorBytes).CopyTo(new Span<byte>(s->Vectors, VectorRegisters * VectorBytes));
+        MemoryMarshal.CreateReadOnlySpan(in Opmasks[0], 8).CopyTo(new Span<ulong>(s->Opmasks, 8));
     }
 
     public static ReadOnlySpan<byte> Vector(ref readonly RegisterImage image, int number) =>

@@ -23,6 +23,9 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
     /// <summary>What was bound last is an x87 instruction.</summary>
     public bool IsX87 { get; private set; }
 
+    /// <summary>What was bound last has no handler of ours: the translator is to provide one.</summary>
+    public bool IsPassedOn { get; private set; }
+
     private bool Is64 => (_mode & CodeMode.BitsMask) == CodeMode.Bits64;
 
     /// <summary>Fills <paramref name="op"/>, whose place in the block is set already. True if nothing can follow it in its block.</summary>
@@ -32,6 +35,7 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
         _blockRip = blockRip;
         Refused = false;
         IsX87 = false;
+        IsPassedOn = false;
         op->Base = op->Index = op->Segment = Slots.Zero;
         op->AddressMask = ulong.MaxValue;
         if (instruction.IsInvalid)
@@ -51,6 +55,11 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
                 return false;
         }
         SetOperands(in instruction, op);
+        if (InstructionSet.IsPassedOn(instruction.Code))
+        {
+            IsPassedOn = !RefusesVectors(op, CodeMode.InvalidAvx512);
+            return Refused;
+        }
         if (BindInteger(in instruction, op))
         {
             return false;
@@ -480,14 +489,19 @@ internal sealed unsafe partial class Binder(CpuState* state, CpuModel model)
     /// <summary>AVX and what followed (SDM 2 2.7, exception classes 1 to 12).</summary>
     private bool BindVex(in Instruction instruction, Op* op, out bool ends)
     {
-        ends = (_mode & (CodeMode.InvalidAvx | CodeMode.NoSse)) != 0;
-        if (ends)
+        ends = RefusesVectors(op, CodeMode.InvalidAvx);
+        return ends || Vector.Vex.VexBinder.Bind(in instruction, op);
+    }
+
+    /// <summary>Binds #UD or #NM if the mode refuses such instructions.</summary>
+    private bool RefusesVectors(Op* op, uint invalid)
+    {
+        Refused = (_mode & (invalid | CodeMode.NoSse)) != 0;
+        if (Refused)
         {
-            Refused = true;
-            op->Handler = (_mode & CodeMode.InvalidAvx) != 0 ? &SystemInstructions.InvalidOpcode : &SystemInstructions.DeviceNotAvailable;
-            return true;
+            op->Handler = (_mode & invalid) != 0 ? &SystemInstructions.InvalidOpcode : &SystemInstructions.DeviceNotAvailable;
         }
-        return Vector.Vex.VexBinder.Bind(in instruction, op);
+        return Refused;
     }
 }
 

@@ -124,6 +124,15 @@ internal sealed unsafe class BlockBuilder : IDisposable
             bytes += length;
             count++;
             op = _guards.Guard(in instruction, op, _binder.Refused, oneByOne);
+            if (_binder.IsPassedOn)
+            {
+                *op = default;
+                op->IpOffset = op[-1].IpOffset;
+                op->Length = op[-1].Length;
+                op->Ordinal = op[-1].Ordinal;
+                _processor.Translator!.PassOn(in instruction, op - 1, op);
+                op++;
+            }
             if (((linear + (ulong)bytes) & 0xFFF) < (ulong)length && !ended)
             {
                 break;

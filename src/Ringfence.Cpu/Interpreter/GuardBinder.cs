@@ -139,7 +139,7 @@ internal sealed unsafe class GuardBinder(CpuState* state)
         write &= i.Mnemonic != Mnemonic.Arpl || i.MemorySegment == Register.CS;
         int size = i.MemorySize.GetSize();
         // Flat segments need no check of elements, but for writes through CS.
-        bool byElements = Vector.Vex.VexBinder.TouchesElements(in i) && !(write && i.MemorySegment == Register.CS);
+        bool byElements = (Vector.Vex.VexBinder.TouchesElements(in i) || InstructionSet.IsPassedOn(i.Code)) && !(write && i.MemorySegment == Register.CS);
         if (access is OpAccess.None or OpAccess.NoMemAccess || size == 0 || byElements || IsKnownGood(i.MemorySegment, write))
         {
             return 0;

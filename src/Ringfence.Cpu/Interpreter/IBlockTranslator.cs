@@ -1,3 +1,5 @@
+using Iced.Intel;
+
 namespace Ringfence.Cpu.Interpreter;
 
 /// <summary>Makes translators for processors.</summary>
@@ -24,6 +26,10 @@ public unsafe interface IBlockTranslator : IDisposable
 
     /// <summary>Translates the block that begins with <paramref name="hot"/>, if it can be. RIP is the block's start.</summary>
     void Translate(Op* hot);
+
+    /// <summary>Gives <paramref name="op"/>, whose memory operand is set, a handler for an instruction that only the host can execute.</summary>
+    /// <param name="rest">The op behind it, which is the handler's to fill but for its place in the block.</param>
+    void PassOn(in Instruction instruction, Op* op, Op* rest);
 
     /// <summary>What was translated of a page is worth nothing any more. True if there was any: then all blocks of the page are to be decoded anew.</summary>
     bool Drop(ulong physicalPage);

@@ -26,6 +26,9 @@ internal sealed class InstructionSet
 
     public Support this[Code code] => _support[(int)code];
 
+    /// <summary>Only the host's processor can execute it: there is no handler.</summary>
+    public static bool IsPassedOn(Code code) => s_codes.PassedOn[s_codes.Need[(int)code]];
+
     private static Support WithoutFeature(Mnemonic mnemonic) => mnemonic switch
     {
         // BSF, BSR and WBINVD with a prefix that they ignore.
@@ -77,9 +80,14 @@ internal sealed class InstructionSet
                 Lacking[(int)code] = WithoutFeature(code.Mnemonic());
             }
             Needs = [.. needs];
+            HashSet<CpuidFeature> passedOn = [.. CpuFeatures.PassedOn.Members().Select(f => f.Info().Instructions!.Value)];
+            PassedOn = [.. Needs.Select(n => n.Any(passedOn.Contains))];
         }
 
         public CpuidFeature[][] Needs { get; }
+
+        /// <summary>Which of them have a feature of <see cref="CpuFeatures.PassedOn"/>.</summary>
+        public bool[] PassedOn { get; }
 
         /// <summary>By code, the index in <see cref="Needs"/>.</summary>
         public ushort[] Need { get; }

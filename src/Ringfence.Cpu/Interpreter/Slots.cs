@@ -45,6 +45,7 @@ internal static unsafe class Slots
         >= Register.SPL and <= Register.R15L => Gpr(register - Register.SPL + 4),
         >= Register.XMM0 and <= Register.XMM31 => (ushort)(Vectors + ((register - Register.XMM0) * VectorBytes)),
         >= Register.YMM0 and <= Register.YMM31 => (ushort)(Vectors + ((register - Register.YMM0) * VectorBytes)),
+        >= Register.ZMM0 and <= Register.ZMM31 => (ushort)(Vectors + ((register - Register.ZMM0) * VectorBytes)),
         >= Register.MM0 and <= Register.MM7 => (ushort)(X87 + ((register - Register.MM0) * 16)),
         >= Register.ES and <= Register.GS => Segment(register - Register.ES),
         _ => Zero,

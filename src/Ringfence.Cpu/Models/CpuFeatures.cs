@@ -10,8 +10,10 @@ namespace Ringfence.Cpu.Models;
 /// <param name="Subleaf">In ECX.</param>
 /// <param name="Implemented">Only then is it ever advertised.</param>
 /// <param name="Instructions">The instructions that come with it, as Iced names them; without the feature they raise #UD.</param>
+/// <param name="PassedOn">Not implemented, but translated code can pass its instructions on to a host that has them: for <see cref="CpuModel.Host"/>.</param>
 public sealed record CpuFeatureInfo(
-    CpuFeature Feature, string Name, uint Leaf, uint Subleaf, CpuidRegister Register, int Bit, bool Implemented, CpuidFeature? Instructions = null);
+    CpuFeature Feature, string Name, uint Leaf, uint Subleaf, CpuidRegister Register, int Bit, bool Implemented, CpuidFeature? Instructions = null,
+    bool PassedOn = false);
 
 /// <summary>A result register of CPUID.</summary>
 public enum CpuidRegister : byte
@@ -83,18 +85,18 @@ public static class CpuFeatures
         new(Bmi2, "bmi2", 0x7, 0, Ebx, 8, Yes, CpuidFeature.BMI2),
         new(FastStrings, "erms", 0x7, 0, Ebx, 9, No),
         new(Invpcid, "invpcid", 0x7, 0, Ebx, 10, Yes, CpuidFeature.INVPCID),
-        new(Avx512F, "avx512f", 0x7, 0, Ebx, 16, No),
-        new(Avx512Dq, "avx512dq", 0x7, 0, Ebx, 17, No),
+        new(Avx512F, "avx512f", 0x7, 0, Ebx, 16, No, CpuidFeature.AVX512F, Yes),
+        new(Avx512Dq, "avx512dq", 0x7, 0, Ebx, 17, No, CpuidFeature.AVX512DQ, Yes),
         new(Rdseed, "rdseed", 0x7, 0, Ebx, 18, Yes, CpuidFeature.RDSEED),
         new(Adx, "adx", 0x7, 0, Ebx, 19, Yes, CpuidFeature.ADX),
         new(Smap, "smap", 0x7, 0, Ebx, 20, Yes, CpuidFeature.SMAP),
-        new(Avx512Ifma, "avx512ifma", 0x7, 0, Ebx, 21, No),
+        new(Avx512Ifma, "avx512ifma", 0x7, 0, Ebx, 21, No, CpuidFeature.AVX512_IFMA, Yes),
         new(ClflushOpt, "clflushopt", 0x7, 0, Ebx, 23, Yes, CpuidFeature.CLFLUSHOPT),
         new(Clwb, "clwb", 0x7, 0, Ebx, 24, Yes, CpuidFeature.CLWB),
-        new(Avx512Cd, "avx512cd", 0x7, 0, Ebx, 28, No),
+        new(Avx512Cd, "avx512cd", 0x7, 0, Ebx, 28, No, CpuidFeature.AVX512CD, Yes),
         new(Sha, "sha_ni", 0x7, 0, Ebx, 29, Yes, CpuidFeature.SHA),
-        new(Avx512Bw, "avx512bw", 0x7, 0, Ebx, 30, No),
-        new(Avx512Vl, "avx512vl", 0x7, 0, Ebx, 31, No),
+        new(Avx512Bw, "avx512bw", 0x7, 0, Ebx, 30, No, CpuidFeature.AVX512BW, Yes),
+        new(Avx512Vl, "avx512vl", 0x7, 0, Ebx, 31, No, CpuidFeature.AVX512VL, Yes),
         new(Umip, "umip", 0x7, 0, Ecx, 2, Yes),
         new(ProtectionKeys, "pku", 0x7, 0, Ecx, 3, Yes, CpuidFeature.PKU),
         new(Gfni, "gfni", 0x7, 0, Ecx, 8, Yes, CpuidFeature.GFNI),
@@ -133,13 +135,13 @@ public static class CpuFeatures
         new(Vmx, "vmx", 0x1, 0, Ecx, 5, No, CpuidFeature.VMX),
         new(HardwareLockElision, "hle", 0x7, 0, Ebx, 4, No),
         new(TransactionalMemory, "rtm", 0x7, 0, Ebx, 11, No),
-        new(Avx512Vbmi, "avx512vbmi", 0x7, 0, Ecx, 1, No),
+        new(Avx512Vbmi, "avx512vbmi", 0x7, 0, Ecx, 1, No, CpuidFeature.AVX512_VBMI, Yes),
         new(WaitPackage, "waitpkg", 0x7, 0, Ecx, 5, No),
-        new(Avx512Vbmi2, "avx512_vbmi2", 0x7, 0, Ecx, 6, No),
+        new(Avx512Vbmi2, "avx512_vbmi2", 0x7, 0, Ecx, 6, No, CpuidFeature.AVX512_VBMI2, Yes),
         new(ShadowStack, "shstk", 0x7, 0, Ecx, 7, No),
-        new(Avx512Vnni, "avx512_vnni", 0x7, 0, Ecx, 11, No),
-        new(Avx512Bitalg, "avx512_bitalg", 0x7, 0, Ecx, 12, No),
-        new(Avx512Vpopcntdq, "avx512_vpopcntdq", 0x7, 0, Ecx, 14, No),
+        new(Avx512Vnni, "avx512_vnni", 0x7, 0, Ecx, 11, No, CpuidFeature.AVX512_VNNI, Yes),
+        new(Avx512Bitalg, "avx512_bitalg", 0x7, 0, Ecx, 12, No, CpuidFeature.AVX512_BITALG, Yes),
+        new(Avx512Vpopcntdq, "avx512_vpopcntdq", 0x7, 0, Ecx, 14, No, CpuidFeature.AVX512_VPOPCNTDQ, Yes),
         new(BusLockDetect, "bus_lock_detect", 0x7, 0, Ecx, 24, No),
         new(Cldemote, "cldemote", 0x7, 0, Ecx, 25, No),
         new(Movdiri, "movdiri", 0x7, 0, Ecx, 27, No),
@@ -158,7 +160,7 @@ public static class CpuFeatures
         new(ArchCapabilities, "arch_capabilities", 0x7, 0, Edx, 29, Yes),
         new(StoreBypassDisable, "spec_ctrl_ssbd", 0x7, 0, Edx, 31, No),
         new(AvxVnni, "avx_vnni", 0x7, 1, Eax, 4, No),
-        new(Avx512Bf16, "avx512_bf16", 0x7, 1, Eax, 5, No),
+        new(Avx512Bf16, "avx512_bf16", 0x7, 1, Eax, 5, No, CpuidFeature.AVX512_BF16, Yes),
         new(FastZeroMoves, "fzrm", 0x7, 1, Eax, 10, No),
         new(FastShortStores, "fsrs", 0x7, 1, Eax, 11, No),
         new(FastShortCompares, "fsrc", 0x7, 1, Eax, 12, No),
@@ -176,6 +178,9 @@ public static class CpuFeatures
 
     /// <summary>What our processor can do.</summary>
     public static FeatureSet Implemented { get; } = FeatureSet.Of(All.Where(f => f.Implemented).Select(f => f.Feature));
+
+    /// <summary>What only a host that has it can do, when translated code passes it on.</summary>
+    public static FeatureSet PassedOn { get; } = FeatureSet.Of(All.Where(f => f.PassedOn).Select(f => f.Feature));
 
     public static CpuFeatureInfo Info(this CpuFeature feature) => All[(int)feature];
 

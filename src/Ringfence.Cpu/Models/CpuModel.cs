@@ -27,7 +27,10 @@ public sealed record CpuModel
     /// <summary>What the processor that it is named for has, of all that we know.</summary>
     public required FeatureSet Described { get; init; }
 
-    /// <summary>What it advertises: never more than <see cref="CpuFeatures.Implemented"/>, and nothing without what it needs.</summary>
+    /// <summary>What it may advertise at most.</summary>
+    public FeatureSet Available { get; init; } = CpuFeatures.Implemented;
+
+    /// <summary>What it advertises: never more than <see cref="Available"/>, and nothing without what it needs.</summary>
     public required FeatureSet Features { get; init; }
 
     public bool IsIntel => Vendor == "GenuineIntel";
@@ -51,14 +54,19 @@ public sealed record CpuModel
     /// <summary>All that is implemented.</summary>
     public static CpuModel Max => Find("max")!;
 
+    /// <summary><see cref="Max"/>, and what of <see cref="CpuFeatures.PassedOn"/> this host has. For processors that translate only.</summary>
+    public static CpuModel Host => HostModel.Instance;
+
+    /// <summary>All but <see cref="Host"/>.</summary>
     public static IReadOnlyList<CpuModel> All => CpuModelCatalog.Instance.Models;
 
     /// <summary>The model of that name, or null. Letters may be large or small.</summary>
     public static CpuModel? Find(string name) => All.FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase));
 
     /// <summary>A model, and features more or less: MODEL[,+F|,-F]...</summary>
+    /// <param name="translates">Whether it is for processors that translate, so that it may be <see cref="Host"/>.</param>
     /// <exception cref="FormatException">It cannot be; one line says why.</exception>
-    public static CpuModel Parse(string text) => CpuModelParser.Parse(text);
+    public static CpuModel Parse(string text, bool translates = false) => CpuModelParser.Parse(text, translates);
 
     /// <summary>Where the manuals of the two differ, AMD's counts.</summary>
     public bool IsAmd => !IsIntel;
@@ -68,9 +76,9 @@ public sealed record CpuModel
     /// <summary>Why a feature that is described is not advertised.</summary>
     public string WhyWithheld(CpuFeature feature)
     {
-        if (!CpuFeatures.Implemented.Has(feature))
+        if (!Available.Has(feature))
         {
-            return "not implemented";
+            return CpuFeatures.PassedOn.Has(feature) ? $"only in '{HostModel.Name}'" : "not implemented";
         }
         FeatureSet missing = CpuModelCatalog.Instance.Rules.Requirements(feature).Without(Features);
         return $"needs {string.Join(" ", missing.Members().Select(m => m.Info().Name))}";

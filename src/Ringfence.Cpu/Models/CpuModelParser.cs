@@ -4,10 +4,10 @@ namespace Ringfence.Cpu.Models;
 internal static class CpuModelParser
 {
     /// <exception cref="FormatException">It cannot be; one line says why.</exception>
-    public static CpuModel Parse(string text)
+    public static CpuModel Parse(string text, bool translates)
     {
         string[] parts = text.Split(',');
-        CpuModel model = CpuModel.Find(parts[0].Trim()) ?? throw UnknownModel(parts[0].Trim());
+        CpuModel model = Find(parts[0].Trim(), translates);
         FeatureRules rules = CpuModelCatalog.Instance.Rules;
         FeatureSet described = model.Described;
         string name = model.Name;
@@ -21,7 +21,7 @@ internal static class CpuModelParser
             if (part[0] == '+')
             {
                 FeatureSet added = rules.WithRequirements(FeatureSet.Of(feature));
-                RequireImplemented(feature, added.Without(CpuFeatures.Implemented));
+                RequireAvailable(feature, added.Without(model.Available));
                 described |= added;
             }
             else
@@ -30,11 +30,25 @@ internal static class CpuModelParser
             }
             name += $",{part[0]}{feature.Info().Name}";
         }
-        return model with { Name = name, Described = described, Features = rules.Satisfied(described & CpuFeatures.Implemented) };
+        return model with { Name = name, Described = described, Features = rules.Satisfied(described & model.Available) };
     }
 
-    private static void RequireImplemented(CpuFeature feature, FeatureSet missing)
+    private static CpuModel Find(string name, bool translates)
     {
+        if (!name.Equals(HostModel.Name, StringComparison.OrdinalIgnoreCase))
+        {
+            return CpuModel.Find(name) ?? throw UnknownModel(name);
+        }
+        return translates ? CpuModel.Host
+            : throw new FormatException($"the model '{HostModel.Name}' is only for the translator, which passes instructions on to the host's processor");
+    }
+
+    private static void RequireAvailable(CpuFeature feature, FeatureSet missing)
+    {
+        if (missing.Has(feature) && CpuFeatures.PassedOn.Has(feature))
+        {
+            throw new FormatException($"{feature.Info().Name} cannot be added: only the model '{HostModel.Name}' has it, if the host does");
+        }
         if (missing.Has(feature))
         {
             throw new FormatException($"{feature.Info().Name} cannot be added: it is not implemented");

@@ -9,22 +9,32 @@ internal readonly struct ExtendedStateLayout
     public const ulong X87 = 1;
     public const ulong Sse = 2;
     public const ulong Avx = 4;
+    /// <summary>Three components, enabled together.</summary>
+    public const ulong Avx512 = 0xE0;
     public const ulong Pkru = 0x200;
 
     public const int AvxNumber = 2;
+    public const int OpmaskNumber = 5;
+    /// <summary>Bits 256 to 511 of ZMM0 to ZMM15.</summary>
+    public const int UpperNumber = 6;
+    /// <summary>ZMM16 to ZMM31.</summary>
+    public const int HighNumber = 7;
     public const int PkruNumber = 9;
 
     /// <summary>The legacy region, with x87 and SSE, and the header.</summary>
     public const int HeaderOffset = 512;
     public const int HeaderEnd = 576;
 
+    private readonly int _opmaskOffset;
     private readonly int _pkruOffset;
 
     public ExtendedStateLayout(CpuModel model)
     {
-        User = X87 | Sse | (model.Has(CpuFeature.Avx) ? Avx : 0) | (model.Has(CpuFeature.ProtectionKeys) ? Pkru : 0);
+        bool avx512 = model.Has(CpuFeature.Avx512F);
+        User = X87 | Sse | (model.Has(CpuFeature.Avx) ? Avx : 0) | (avx512 ? Avx512 : 0) | (model.Has(CpuFeature.ProtectionKeys) ? Pkru : 0);
         // Intel's leave room for MPX and AVX-512, AMD's for what the processor has.
-        _pkruOffset = model.IsIntel ? 2688 : model.Has(CpuFeature.Avx512F) ? 2432 : 832;
+        _opmaskOffset = model.IsIntel ? 1088 : 832;
+        _pkruOffset = model.IsIntel ? 2688 : avx512 ? 2432 : 832;
     }
 
     /// <summary>What XCR0 can enable.</summary>
@@ -36,6 +46,9 @@ internal readonly struct ExtendedStateLayout
     public static int SizeOf(int component) => component switch
     {
         AvxNumber => 256,
+        OpmaskNumber => 64,
+        UpperNumber => 512,
+        HighNumber => 1024,
         PkruNumber => 8,
         _ => 0,
     };
@@ -44,18 +57,34 @@ internal readonly struct ExtendedStateLayout
     public int Offset(int component) => component switch
     {
         AvxNumber => HeaderEnd,
+        OpmaskNumber => _opmaskOffset,
+        UpperNumber => _opmaskOffset + SizeOf(OpmaskNumber),
+        HighNumber => _opmaskOffset + SizeOf(OpmaskNumber) + SizeOf(UpperNumber),
         PkruNumber => _pkruOffset,
         _ => 0,
     };
 
     /// <summary>In the compacted format, whose XCOMP_BV has <paramref name="components"/>. None of the components asks for alignment.</summary>
-    public static int CompactOffset(ulong components, int component) =>
-        HeaderEnd + (component > AvxNumber && (components & Avx) != 0 ? SizeOf(AvxNumber) : 0);
+    public static int CompactOffset(ulong components, int component)
+    {
+        int offset = HeaderEnd;
+        for (int before = AvxNumber; before < component; before++)
+        {
+            offset += ((components >> before) & 1) != 0 ? SizeOf(before) : 0;
+        }
+        return offset;
+    }
 
     /// <summary>Bytes of a standard area with these components.</summary>
-    public int Size(ulong components) => (components & Pkru) != 0 ? _pkruOffset + SizeOf(PkruNumber)
-        : (components & Avx) != 0 ? HeaderEnd + SizeOf(AvxNumber) : HeaderEnd;
+    public int Size(ulong components)
+    {
+        int size = HeaderEnd;
+        for (int component = AvxNumber; component <= PkruNumber; component++)
+        {
+            size = ((components >> component) & 1) != 0 ? Math.Max(size, Offset(component) + SizeOf(component)) : size;
+        }
+        return size;
+    }
 
-    public static int CompactSize(ulong components) =>
-        CompactOffset(components, PkruNumber) + ((components & Pkru) != 0 ? SizeOf(PkruNumber) : 0);
+    public static int CompactSize(ulong components) => CompactOffset(components, PkruNumber + 1);
 }

@@ -53,4 +53,7 @@ internal static class ControlBits
 
     /// <summary>SSE and AVX state in XCR0 (SDM 1 13.3).</summary>
     public const ulong Xcr0Avx = 6;
+
+    /// <summary>What AVX-512 needs beyond: opmasks, upper halves, and ZMM16 to ZMM31 (SDM 1 13.3).</summary>
+    public const ulong Xcr0Avx512 = 0xE0;
 }

@@ -126,6 +126,8 @@ public unsafe struct CpuState
     public X87State X87;
     /// <summary>32 vector registers of 64 bytes each; XMM n is the low 16 bytes of register n.</summary>
     public fixed byte Vectors[32 * 64];
+    /// <summary>K0 to K7 of AVX-512.</summary>
+    public fixed ulong Opmasks[8];
 }
 
 /// <summary>A segment register with its hidden part.</summary>
@@ -215,6 +217,8 @@ public static class CodeMode
     public const uint Breakpoints = 512;
     /// <summary>Privilege level 3: what translated code keeps of rights is for one privilege.</summary>
     public const uint User = 1024;
+    /// <summary>AVX-512 instructions raise #UD (as AVX, or XCR0 without its state).</summary>
+    public const uint InvalidAvx512 = 2048;
     /// <summary>All of the above fit in so many bits.</summary>
-    public const int Width = 11;
+    public const int Width = 12;
 }

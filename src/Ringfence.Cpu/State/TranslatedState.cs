@@ -38,6 +38,8 @@ public unsafe struct TranslatedState
     public long JumpMisses;
     /// <summary>What FNSAVE stores and FRSTOR loads, on the way between the host's x87 unit and <see cref="CpuState.X87"/>.</summary>
     public fixed byte X87Image[112];
+    /// <summary>Room for the memory operand of an instruction that the host runs by itself: 64 bytes at a multiple of 64.</summary>
+    public fixed byte Operand[128];
 }
 
 /// <summary>The last page that one memory operand of translated code was found in.</summary>

@@ -157,7 +157,9 @@ internal sealed unsafe class SystemRegisters(Processor processor)
     public bool WriteXcr0(ulong value)
     {
         bool avxWithoutSse = (value & ExtendedStateLayout.Avx) != 0 && (value & ExtendedStateLayout.Sse) == 0;
-        if ((value & ~new ExtendedStateLayout(processor.Model).User) != 0 || (value & ExtendedStateLayout.X87) == 0 || avxWithoutSse)
+        ulong avx512 = value & ExtendedStateLayout.Avx512;
+        bool avx512InPart = avx512 != 0 && (avx512 != ExtendedStateLayout.Avx512 || (value & ExtendedStateLayout.Avx) == 0);
+        if ((value & ~new ExtendedStateLayout(processor.Model).User) != 0 || (value & ExtendedStateLayout.X87) == 0 || avxWithoutSse || avx512InPart)
         {
             return Refuse();
         }

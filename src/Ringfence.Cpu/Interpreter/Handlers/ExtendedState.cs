@@ -85,8 +85,7 @@ internal static unsafe class ExtendedState
 
     /// <summary>XINUSE (SDM 1 13.6): the components that differ from their initial values. MXCSR does not count.</summary>
     private static ulong InUse(CpuState* s) =>
-        (X87InUse(s) ? Layout.X87 : 0) | (AnySet(s, 0) ? Layout.Sse : 0) | (AnySet(s, 16) ? Layout.Avx : 0)
-        | (s->Pkru != 0 ? Layout.Pkru : 0);
+        (X87InUse(s) ? Layout.X87 : 0) | (SseInUse(s) ? Layout.Sse : 0) | VectorComponents.InUse(s) | (s->Pkru != 0 ? Layout.Pkru : 0);
 
     private static bool X87InUse(CpuState* s)
     {
@@ -101,18 +100,18 @@ internal static unsafe class ExtendedState
         return differs;
     }
 
-    /// <summary>Whether a vector register that the mode has is not 0 in the 16 bytes from <paramref name="offset"/>.</summary>
-    private static bool AnySet(CpuState* s, int offset)
+    /// <summary>Whether a vector register that the mode has is not 0 in its low 16 bytes.</summary>
+    private static bool SseInUse(CpuState* s)
     {
         UInt128 any = 0;
         for (int i = 0; i < Registers(s); i++)
         {
-            any |= *(UInt128*)(s->Vectors + (Slots.VectorBytes * i) + offset);
+            any |= *(UInt128*)(s->Vectors + (Slots.VectorBytes * i));
         }
         return any != 0;
     }
 
-    private static int Registers(CpuState* s) => (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 ? 16 : 8;
+    public static int Registers(CpuState* s) => (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 ? 16 : 8;
 
     /// <summary>False: a fault is recorded.</summary>
     private static bool MayStart(CpuState* s, Op* o)
@@ -159,7 +158,7 @@ internal static unsafe class ExtendedState
         int size = compacts ? Layout.CompactSize(requested) : layout.Size(requested);
         return FitsSegment(s, o, size, true)
             && SaveLegacy(s, o, linear, saved, (compacts ? saved & Layout.Sse : requested & (Layout.Sse | Layout.Avx)) != 0)
-            && SaveRest(s, linear, saved, compacts ? Layout.CompactOffset(requested, Layout.PkruNumber) : layout.Offset(Layout.PkruNumber))
+            && SaveRest(s, linear, saved, new ComponentPlaces(layout, compacts ? requested : null))
             && (compacts
                 ? Write(s, linear, Layout.HeaderOffset, used) && Write(s, linear, Layout.HeaderOffset + 8, requested | Compacted)
                 : Read(s, linear, Layout.HeaderOffset, out ulong old) && Write(s, linear, Layout.HeaderOffset, (old & ~requested) | used));
@@ -181,18 +180,26 @@ internal static unsafe class ExtendedState
             }
         }
         return (!mxcsr || Write(s, linear, MxcsrOffset, s->Mxcsr | ((ulong)Mxcsr.Writable << 32)))
-            && ((saved & Layout.Sse) == 0 || WriteVectors(s, linear, VectorOffset, 0));
+            && ((saved & Layout.Sse) == 0 || WriteVectors(s, linear));
     }
 
-    private static bool SaveRest(CpuState* s, ulong linear, ulong saved, int pkruOffset) =>
-        ((saved & Layout.Avx) == 0 || WriteVectors(s, linear, Layout.HeaderEnd, 16))
-        && ((saved & Layout.Pkru) == 0 || Write(s, linear, pkruOffset, (ulong)s->Pkru));
+    private static bool SaveRest(CpuState* s, ulong linear, ulong saved, in ComponentPlaces places)
+    {
+        for (int component = Layout.AvxNumber; component <= Layout.HighNumber; component++)
+        {
+            if (((saved >> component) & 1) != 0 && !VectorComponents.Save(s, component, linear + (ulong)places.Of(component)))
+            {
+                return false;
+            }
+        }
+        return (saved & Layout.Pkru) == 0 || Write(s, linear, places.Of(Layout.PkruNumber), (ulong)s->Pkru);
+    }
 
-    private static bool WriteVectors(CpuState* s, ulong linear, int at, int part)
+    private static bool WriteVectors(CpuState* s, ulong linear)
     {
         for (int i = 0; i < Registers(s); i++)
         {
-            if (!Write(s, linear, at + (16 * i), *(UInt128*)(s->Vectors + (Slots.VectorBytes * i) + part)))
+            if (!Write(s, linear, VectorOffset + (16 * i), *(UInt128*)(s->Vectors + (Slots.VectorBytes * i))))
             {
                 return false;
             }
@@ -223,10 +230,10 @@ internal static unsafe class ExtendedState
             Exits.Record(s, Vectors.GeneralProtection);
             return false;
         }
-        int pkruOffset = compacted ? Layout.CompactOffset(components, Layout.PkruNumber) : layout.Offset(Layout.PkruNumber);
+        var places = new ComponentPlaces(layout, compacted ? components : null);
         // MXCSR is of SSE; in the standard format it is loaded with SSE or AVX, whether they are in the area or not.
         bool mxcsr = compacted ? (requested & present & Layout.Sse) != 0 : (requested & (Layout.Sse | Layout.Avx)) != 0;
-        return Load(s, o, linear, requested, requested & present, mxcsr, compacted, pkruOffset);
+        return Load(s, o, linear, requested, requested & present, mxcsr, compacted, places);
     }
 
     /// <summary>The checks of the header (SDM 1 13.8, 13.12).</summary>
@@ -244,19 +251,19 @@ internal static unsafe class ExtendedState
     }
 
     /// <summary>Everything is read before anything is changed.</summary>
-    private static bool Load(CpuState* s, Op* o, ulong linear, ulong requested, ulong loaded, bool loadsMxcsr, bool compacted, int pkruOffset)
+    private static bool Load(CpuState* s, Op* o, ulong linear, ulong requested, ulong loaded, bool loadsMxcsr, bool compacted, in ComponentPlaces places)
     {
         ulong* x87 = stackalloc ulong[20];
         ulong* low = stackalloc ulong[32];
-        ulong* high = stackalloc ulong[32];
+        byte* rest = stackalloc byte[VectorComponents.Bytes];
         ulong pkru = 0;
         ulong mxcsr = MxcsrInitial;
         int words = 2 * Registers(s);
         if (((loaded & Layout.X87) != 0 && !Fetch(s, linear, 0, 20, x87))
             || (loadsMxcsr && !Read(s, linear, MxcsrOffset, out mxcsr))
             || ((loaded & Layout.Sse) != 0 && !Fetch(s, linear, VectorOffset, words, low))
-            || ((loaded & Layout.Avx) != 0 && !Fetch(s, linear, Layout.HeaderEnd, words, high))
-            || ((loaded & Layout.Pkru) != 0 && !Read(s, linear, pkruOffset, out pkru)))
+            || !VectorComponents.Fetch(s, linear, loaded, places, rest)
+            || ((loaded & Layout.Pkru) != 0 && !Read(s, linear, places.Of(Layout.PkruNumber), out pkru)))
         {
             return false;
         }
@@ -279,20 +286,13 @@ internal static unsafe class ExtendedState
             s->Mxcsr = (uint)mxcsr;
         }
         // What is requested and not loaded is 0 in the buffers.
-        for (int i = 0; i < Registers(s); i++)
+        for (int i = 0; i < Registers(s) && (requested & Layout.Sse) != 0; i++)
         {
             var register = (ulong*)(s->Vectors + (Slots.VectorBytes * i));
-            if ((requested & Layout.Sse) != 0)
-            {
-                register[0] = low[2 * i];
-                register[1] = low[(2 * i) + 1];
-            }
-            if ((requested & Layout.Avx) != 0)
-            {
-                register[2] = high[2 * i];
-                register[3] = high[(2 * i) + 1];
-            }
+            register[0] = low[2 * i];
+            register[1] = low[(2 * i) + 1];
         }
+        VectorComponents.Load(s, requested, rest);
         if ((requested & Layout.Pkru) != 0)
         {
             Processor.Of(s).Registers.WritePkru((uint)pkru);

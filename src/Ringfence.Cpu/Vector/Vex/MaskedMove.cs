@@ -55,7 +55,7 @@ internal static unsafe class MaskedMove
         where T : unmanaged => (sbyte)mask[(element * sizeof(T)) + sizeof(T) - 1] < 0;
 
     /// <summary>The linear address of an element; false, with the fault recorded, if its segment does not permit the access.</summary>
-    private static bool Locate(CpuState* s, Op* o, ulong offset, int size, bool write, out ulong linear)
+    public static bool Locate(CpuState* s, Op* o, ulong offset, int size, bool write, out ulong linear)
     {
         offset &= o->AddressMask;
         linear = (offset + *(ulong*)((byte*)s + o->Segment)) & s->LinearMask;
