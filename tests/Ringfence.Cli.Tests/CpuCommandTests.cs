@@ -33,6 +33,17 @@ public sealed class CpuCommandTests
     }
 
     [Fact]
+    public void ShowTellsWhatThisHostHasBeyond()
+    {
+        Assert.SkipUnless(Engine.Software.SoftwareOptions.CanTranslate, "needs a host that the translator knows");
+        (int code, string output, string error) = RingfenceProcess.Run("cpu", "show", "host");
+        Assert.Equal((0, ""), (code, error));
+        Assert.Equal(System.Runtime.Intrinsics.X86.Avx512BW.IsSupported, output.Contains(" avx512f ", StringComparison.Ordinal));
+        Assert.Matches("(?m)^host +AuthenticAMD", RingfenceProcess.Run("cpu", "list").Output);
+        Assert.DoesNotContain("avx512", RingfenceProcess.Run("cpu", "show", "host,-avx512f").Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void BothSpeakJson()
     {
         using JsonDocument list = JsonDocument.Parse(RingfenceProcess.Run("cpu", "list", "--json").Output);
@@ -50,6 +61,8 @@ public sealed class CpuCommandTests
     [InlineData("ringfence: unknown feature 'ssse33' (near it: ssse3", "cpu", "show", "max,+ssse33")]
     [InlineData("ringfence: --cpu: unknown model 'haswel' (near it: Haswell)", "run", "--cpu", "haswel")]
     [InlineData("ringfence: --cpu: tsxldtrk cannot be added: it is not implemented", "run", "--cpu", "max,+tsxldtrk")]
+    [InlineData("ringfence: --cpu: the model 'host' is only for the translator, ", "run", "--cpu", "host", "--engine", "interpreter")]
+    [InlineData("ringfence: --cpu: avx512f cannot be added: only the model 'host' has it", "run", "--cpu", "max,+avx512f")]
     [InlineData("ringfence: --cpu: 'sse2' is neither +FEATURE nor -FEATURE", "run", "--cpu", "max,sse2")]
     public void WhatCannotBeIsOneLineAndTwo(string reason, params string[] arguments)
     {

@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Iced.Intel;
 using Ringfence.Machine;
+using Ringfence.Tests;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Ringfence.Debugging.Tests;
@@ -75,6 +76,45 @@ public sealed class GdbTests
         Assert.Contains("$4 = 77", output, StringComparison.Ordinal);
         Assert.Contains("CPU 1: WaitingForSipi", output, StringComparison.Ordinal);
         Assert.Equal(MachineEndKind.Stopped, machine.WaitForEnd().Kind);
+    }
+
+    /// <summary>ZMM and opmask registers of a processor that has AVX-512.</summary>
+    [Fact]
+    public void GdbKnowsAvx512()
+    {
+        Assert.SkipUnless(EngineUnderTest.Create().CpuModels.Any(m => m.Name == "host" && m.Features.Any(f => f.Name == "avx512f")), "needs the translator, and a host with AVX-512");
+        using GuestCode code = new(a =>
+        {
+            a.mov(rax, cr4);
+            a.or(eax, 0x4_0600);
+            a.mov(cr4, rax);
+            a.xor(ecx, ecx);
+            a.xor(edx, edx);
+            a.mov(eax, 0xE7);
+            a.xsetbv();
+            a.mov(eax, 1234);
+            a.vpbroadcastq(zmm20, rax);
+            a.kmovw(k3, eax);
+            a.Place("there");
+            a.hlt();
+        });
+        using DebuggedMachine machine = new(code.Image.Spec() with { Cpu = "host" });
+        string output = Gdb(
+            "set pagination off",
+            "set architecture i386:x86-64",
+            $"target remote {machine.Server.EndPoint}",
+            $"hbreak *{code["there"]}",
+            "continue",
+            "p $zmm20.v8_int64[7]",
+            "p $k3",
+            "p $ymm20.v4_int64[2]",
+            "set var $k4 = 5",
+            "p $k4",
+            "kill");
+        foreach (string line in new[] { "$1 = 1234", "$2 = 1234", "$3 = 1234", "$4 = 5" })
+        {
+            Assert.Contains(line, output, StringComparison.Ordinal);
+        }
     }
 
     private static string Gdb(params string[] commands)

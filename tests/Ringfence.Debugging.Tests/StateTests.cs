@@ -155,6 +155,7 @@ public sealed class StateTests : IDisposable
                 DataSelector = (ushort)random.Next(),
                 Mxcsr = (uint)random.Next(0x1_0000),
                 Vectors = vectors,
+                Opmasks = [.. Enumerable.Range(0, 8).Select(_ => Any())],
                 Xcr0 = 1,
                 Pkru = (uint)random.Next(),
             },

@@ -137,11 +137,22 @@ internal static unsafe class PassedOnHandlers
         FloatStatus status = new(s);
         RegisterImage before = default;
         before.Take(s);
+        ulong register = s->Translated.Spill;
+        uint tiny = 0;
+        if (!status.Masks(Mxcsr.Underflow))
+        {
+            // Unmasked, underflow is raised for exact results too (SDM 1 4.9.1.5); to the host these count if it is to flush them.
+            s->Mxcsr = (status.Control | Masks | Mxcsr.FlushToZero) & ~Mxcsr.Flags;
+            code.Run(s, i);
+            tiny = s->Mxcsr & Mxcsr.Underflow;
+            before.Put(s);
+            s->Translated.Spill = register;
+        }
         // Tiny results are flushed only while underflow is masked (SDM 1 10.2.3.3).
         uint flush = status.Masks(Mxcsr.Underflow) ? 0 : Mxcsr.FlushToZero;
         s->Mxcsr = (status.Control | Masks) & ~(Mxcsr.Flags | flush);
         code.Run(s, i);
-        status.Raised = s->Mxcsr & Mxcsr.Flags;
+        status.Raised = (s->Mxcsr & Mxcsr.Flags) | tiny;
         if (!status.IsMasked)
         {
             before.Put(s);

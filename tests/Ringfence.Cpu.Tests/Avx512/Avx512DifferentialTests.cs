@@ -45,7 +45,7 @@ public sealed unsafe class Avx512DifferentialTests
             foreach (Instruction form in WideForms.Of(code, random))
             {
                 forms++;
-                byte[] bytes = Encode(form);
+                byte[] bytes = WideForms.Encode(in form);
                 thunk.Compile(bytes);
                 long native = statistics.NativeInstructions;
                 guest.Place(guest.Place(Guest.Code, bytes), 0xF4);
@@ -74,10 +74,8 @@ public sealed unsafe class Avx512DifferentialTests
 
     private static string? Compare(in Instruction form, Guest guest, WideThunk thunk, byte* memory, Random random)
     {
-        WideImage start;
-        WideImage host;
+        WideImage start = WideImage.Of(random);
         WideImage result = default;
-        Fill(&start, random);
         Operands.FillVector(new Span<byte>(memory, DataBytes), random);
         guest.Memory.Write(Data, new ReadOnlySpan<byte>(memory, DataBytes));
         if (form.IsVsib)
@@ -88,7 +86,7 @@ public sealed unsafe class Avx512DifferentialTests
         // Now and then over the end of a page.
         offset = random.Next(3) == 0 ? (offset & 63) + 0x1FC0 : offset;
         ulong displacement = form.MemoryDisplSize != 0 ? form.MemoryDisplacement64 : 0;
-        host = start;
+        WideImage host = start;
         host.Gpr[6] = (ulong)memory + (ulong)offset - displacement;
         thunk.Run(&host);
         start.Gpr[6] = Data + (ulong)offset - displacement;
@@ -102,24 +100,6 @@ public sealed unsafe class Avx512DifferentialTests
         result.Store(guest.State);
         return WideImage.Difference(&host, &result)
             ?? (new ReadOnlySpan<byte>(memory, DataBytes).SequenceEqual(new ReadOnlySpan<byte>(guest.Memory.Pointer(Data, DataBytes), DataBytes)) ? null : "memory");
-    }
-
-    private static void Fill(WideImage* image, Random random)
-    {
-        MachineImage narrow;
-        Operands.Fill(&narrow, random);
-        *image = default;
-        Operands.FillVector(new Span<byte>(image->Zmm, WideImage.VectorBytes), random);
-        for (int i = 0; i < 8; i++)
-        {
-            image->Opmask[i] = random.Next(6) switch { 0 => 0, 1 => ulong.MaxValue, 2 => (ulong)random.Next(), _ => (ulong)random.NextInt64() << 1 };
-        }
-        for (int i = 0; i < 15; i++)
-        {
-            image->Gpr[i] = narrow.Gpr[i];
-        }
-        image->Flags = narrow.Flags;
-        image->Mxcsr = narrow.Mxcsr;
     }
 
     private static void LimitIndices(in Instruction form, WideImage* image, Random random)
@@ -137,19 +117,5 @@ public sealed unsafe class Avx512DifferentialTests
                 ((long*)index)[i] = value;
             }
         }
-    }
-
-    private static byte[] Encode(in Instruction instruction)
-    {
-        var writer = new Writer();
-        Iced.Intel.Encoder.Create(64, writer).Encode(instruction, 0);
-        return [.. writer.Bytes];
-    }
-
-    private sealed class Writer : CodeWriter
-    {
-        public List<byte> Bytes { get; } = [];
-
-        public override void WriteByte(byte value) => Bytes.Add(value);
     }
 }

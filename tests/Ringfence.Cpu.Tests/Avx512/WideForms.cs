@@ -44,6 +44,13 @@ internal static class WideForms
         }
     }
 
+    public static byte[] Encode(in Instruction instruction)
+    {
+        var bytes = new MemoryStream();
+        Iced.Intel.Encoder.Create(64, new StreamCodeWriter(bytes)).Encode(instruction, 0);
+        return bytes.ToArray();
+    }
+
     private static bool OfKnownFeatures(Code code) =>
         code.CpuidFeatures().All(f => CpuFeatures.All.Any(i => i.Instructions == f && (i.Implemented || i.PassedOn)));
 

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.Tests.Vector;
 using ArithmeticFlags = Ringfence.Cpu.State.Flags;
 
 namespace Ringfence.Cpu.Tests.Avx512;
@@ -21,6 +22,26 @@ internal unsafe struct WideImage
     public ulong Flags;
     public uint Mxcsr;
     public uint HostMxcsr;
+
+    /// <summary>A random one, with all exceptions masked.</summary>
+    public static WideImage Of(Random random)
+    {
+        MachineImage narrow;
+        Operands.Fill(&narrow, random);
+        WideImage image = default;
+        Operands.FillVector(new Span<byte>(image.Zmm, VectorBytes), random);
+        for (int i = 0; i < 8; i++)
+        {
+            image.Opmask[i] = random.Next(6) switch { 0 => 0, 1 => ulong.MaxValue, 2 => (ulong)random.Next(), _ => (ulong)random.NextInt64() << 1 };
+        }
+        for (int i = 0; i < 15; i++)
+        {
+            image.Gpr[i] = narrow.Gpr[i];
+        }
+        image.Flags = narrow.Flags;
+        image.Mxcsr = narrow.Mxcsr;
+        return image;
+    }
 
     public void Load(CpuState* s)
     {

@@ -44,7 +44,7 @@ internal static class FuzzModes
     /// <summary>All of a mode's runs are spread over these, as far as they have it.</summary>
     public static IReadOnlyList<CpuModel> Models(FuzzMode mode) => mode is FuzzMode.Long5 or FuzzMode.Long5User
         ? [CpuModel.Max]
-        : [CpuModel.Max, CpuModel.Find("Skylake-Client")!, CpuModel.X8664V1];
+        : [EngineUnderTest.Translators is null ? CpuModel.Max : CpuModel.Host, CpuModel.Find("Skylake-Client")!, CpuModel.X8664V1];
 
     public static GuestMode Base(FuzzMode mode) => mode switch
     {

@@ -92,6 +92,26 @@ public sealed unsafe class CpuModelTests
         Assert.DoesNotContain('\n', wrong.Message);
     }
 
+    /// <summary>What the host alone can do is in no other model, and goes with what it needs.</summary>
+    [Fact]
+    public void HostIsMaxAndWhatThisHostHasBeyond()
+    {
+        Assert.Equal(CpuModel.Max.Features, CpuModel.Host.Features & CpuFeatures.Implemented);
+        Assert.Equal(default, CpuModel.Host.Features.Without(CpuFeatures.Implemented | CpuFeatures.PassedOn));
+        Assert.All(CpuModel.All, model => Assert.Equal(default, model.Features & CpuFeatures.PassedOn));
+        Assert.Equal(CpuModel.Host.Features, CpuModel.Parse("HOST", true).Features);
+        Assert.Equal(CpuModel.Max.Features, CpuModel.Parse("host,-avx512f", true).Features);
+        Assert.Equal(CpuModel.Max.Features.Without(Set("f16c")), CpuModel.Parse("host,-f16c", true).Features);
+        FormatException wrong = Assert.Throws<FormatException>(() => CpuModel.Parse("host"));
+        Assert.Equal("the model 'host' is only for the translator, which passes instructions on to the host's processor", wrong.Message);
+        wrong = Assert.Throws<FormatException>(() => CpuModel.Parse("max,+avx512bw", true));
+        Assert.Equal("avx512bw cannot be added: only the model 'host' has it, if the host does", wrong.Message);
+        Assert.Equal("only in 'host'", CpuModel.Find("Skylake-Server")!.WhyWithheld(CpuFeature.Avx512F));
+        Assert.SkipUnless(CpuModel.Host.Has(CpuFeature.Avx512F), "needs a host with AVX-512");
+        Assert.False(CpuModel.Parse("host,-avx512bw", true).Has(CpuFeature.Avx512Vbmi));
+        Assert.True(CpuModel.Parse("host,-avx512f,+avx512bw", true).Has(CpuFeature.Avx512F));
+    }
+
     /// <summary>SDM 2 CPUID, leaf 4: type, level and sizes of each cache, and 0 behind the last.</summary>
     [Fact]
     public void IntelCachesAreEnumerated()

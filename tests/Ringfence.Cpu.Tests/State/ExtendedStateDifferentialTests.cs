@@ -2,6 +2,7 @@ using Iced.Intel;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.Tests.Differential;
 using Ringfence.Cpu.Tests.SystemLevel;
+using Ringfence.Cpu.Translator;
 
 namespace Ringfence.Cpu.Tests.State;
 
@@ -14,10 +15,14 @@ public sealed unsafe class ExtendedStateDifferentialTests
     private const ulong AfterAt = Guest.Data + 0x2000;
     private const int Cases = 400;
     /// <summary>Of all together.</summary>
-    private const int AllCases = Cases * 2 * 12;
+    private const int AllCases = Cases * 2 * 17;
     private const int Share = 1;
     private const int Attempts = 4;
     private const int UsedBytes = 832;
+    private const int WideBytes = 2432;
+    private const byte Narrow = 7;
+    /// <summary>With AVX-512.</summary>
+    private const byte Wide = 0xE7;
     private const ulong Compacted = 1UL << 63;
 
     /// <summary>What they compare.</summary>
@@ -29,58 +34,65 @@ public sealed unsafe class ExtendedStateDifferentialTests
 
     // fxsave, fxsave64, xsave, xsave64, xsaveopt, xsaveopt64, xsavec, xsavec64 [rsi]
     [Theory]
-    [InlineData("0FAE06")]
-    [InlineData("480FAE06")]
-    [InlineData("0FAE26")]
-    [InlineData("480FAE26")]
-    [InlineData("0FAE36")]
-    [InlineData("480FAE36")]
-    [InlineData("0FC726")]
-    [InlineData("480FC726")]
-    public void Saves(string hex) => Compare(hex, static (random, before, area) =>
+    [InlineData("0FAE06", Narrow)]
+    [InlineData("480FAE06", Narrow)]
+    [InlineData("0FAE26", Narrow)]
+    [InlineData("480FAE26", Narrow)]
+    [InlineData("0FAE36", Narrow)]
+    [InlineData("480FAE36", Narrow)]
+    [InlineData("0FC726", Narrow)]
+    [InlineData("480FC726", Narrow)]
+    [InlineData("0FAE26", Wide)]
+    [InlineData("480FAE36", Wide)]
+    [InlineData("480FC726", Wide)]
+    public void Saves(string hex, byte components) => Compare(hex, components, (random, before, area) =>
     {
-        random.NextBytes(new Span<byte>(area, UsedBytes));
+        random.NextBytes(new Span<byte>(area, components == Wide ? WideBytes : UsedBytes));
         // In a header as software leaves it: what is not asked for stays.
-        ((ulong*)area)[64] &= 0xFF;
+        ((ulong*)area)[64] &= components;
     });
 
     // fxrstor, fxrstor64, xrstor, xrstor64 [rsi]
     [Theory]
-    [InlineData("0FAE0E")]
-    [InlineData("480FAE0E")]
-    [InlineData("0FAE2E")]
-    [InlineData("480FAE2E")]
-    public void Restores(string hex) => Compare(hex, static (random, before, area) => FillState(random, area, random.Next(2) == 0));
+    [InlineData("0FAE0E", Narrow)]
+    [InlineData("480FAE0E", Narrow)]
+    [InlineData("0FAE2E", Narrow)]
+    [InlineData("480FAE2E", Narrow)]
+    [InlineData("0FAE2E", Wide)]
+    [InlineData("480FAE2E", Wide)]
+    public void Restores(string hex, byte components) =>
+        Compare(hex, components, (random, before, area) => FillState(random, area, random.Next(2) == 0, components));
 
-    private static void Compare(string hex, Fill fill)
+    private static void Compare(string hex, byte components, Fill fill)
     {
         Assert.SkipUnless(HostState.IsAvailable, "needs an x86-64 host with AVX and XSAVEC to compare with");
         byte[] instruction = Convert.FromHexString(hex);
         Random random = LongRun.Source(20250301);
         long began = Environment.TickCount64;
         long wanted = LongRun.Scaled(Cases, AllCases, Share);
-        CpuModel model = CpuModel.Max with { Features = CpuModel.Max.Features.With(CpuFeature.Avx) };
+        Assert.SkipUnless(components == Narrow || CpuModel.Host.Has(CpuFeature.Avx512F), "needs a host with AVX-512");
+        CpuModel model = components == Narrow ? CpuModel.Max : CpuModel.Host;
         var failures = new List<string>();
         for (int wide = 0; wide < 2; wide++)
         {
-            using var host = new HostState(instruction, wide == 1);
-            using var guest = new Guest(GuestMode.Long, model);
+            using var host = new HostState(instruction, wide == 1, components);
+            using var guest = components == Narrow ? new Guest(GuestMode.Long, model) : new Guest(GuestMode.Long, new TranslatorFactory(EngineUnderTest.Eager), model);
             guest.State->Cr4 |= 1 << 18;
-            guest.State->Xcr0 = 7;
-            // mov eax, 7; xor edx, edx; xrstor [rdi]; mov eax, r9d; the instruction; mov eax, 7; xsave64 [r8]
+            guest.State->Xcr0 = components;
+            // mov eax, components; xor edx, edx; xrstor [rdi]; mov eax, r9d; the instruction; mov eax, components; xsave64 [r8]
             byte[] code =
             [
-                0xB8, 7, 0, 0, 0, 0x31, 0xD2, wide == 1 ? (byte)0x48 : (byte)0x40, 0x0F, 0xAE, 0x2F, 0x44, 0x89, 0xC8,
-                .. instruction, 0xB8, 7, 0, 0, 0, 0x49, 0x0F, 0xAE, 0x20,
+                0xB8, components, 0, 0, 0, 0x31, 0xD2, wide == 1 ? (byte)0x48 : (byte)0x40, 0x0F, 0xAE, 0x2F, 0x44, 0x89, 0xC8,
+                .. instruction, 0xB8, components, 0, 0, 0, 0x49, 0x0F, 0xAE, 0x20,
             ];
             for (int n = 0; n < wanted && failures.Count < 8; n++)
             {
                 LongRun.Count(1);
-                FillState(random, host.Before, false);
+                FillState(random, host.Before, false, components);
                 new Span<byte>(host.Area, HostState.AreaBytes).Fill(0xCC);
                 new Span<byte>(host.After, HostState.AreaBytes).Clear();
                 fill(random, host.Before, host.Area);
-                uint mask = (uint)random.Next(8);
+                uint mask = (uint)random.Next(8) | ((uint)random.Next(8) << 5 & components);
                 foreach ((nint from, ulong to) in new[] { ((nint)host.Before, BeforeAt), ((nint)host.Area, AreaAt), ((nint)host.After, AfterAt) })
                 {
                     guest.Memory.Write(to, new ReadOnlySpan<byte>((void*)from, HostState.AreaBytes));
@@ -123,7 +135,7 @@ public sealed unsafe class ExtendedStateDifferentialTests
     }
 
     /// <summary>An area that XRSTOR takes: some components present, with values that they can have.</summary>
-    private static void FillState(Random random, byte* area, bool compacted)
+    private static void FillState(Random random, byte* area, bool compacted, byte all)
     {
         new Span<byte>(area, HostState.AreaBytes).Clear();
         if (random.Next(3) != 0)
@@ -145,8 +157,17 @@ public sealed unsafe class ExtendedStateDifferentialTests
         *(uint*)(area + 24) = random.Next(2) == 0 ? 0x1F80 : (uint)random.Next(0x10000);
         FillVectors(random, area + 160);
         FillVectors(random, area + 576);
-        ulong present = (uint)random.Next(8);
-        ulong components = compacted ? present | (uint)random.Next(8) : 0;
+        // A compacted area has components where another has those before them, which are as good.
+        for (int at = UsedBytes; at < WideBytes && all == Wide; at += 64)
+        {
+            switch (random.Next(6))
+            {
+                case 0: random.NextBytes(new Span<byte>(area + at, 64)); break;
+                case 1: area[at + random.Next(64)] = 1; break;
+            }
+        }
+        ulong present = (uint)random.Next(256) & all;
+        ulong components = compacted ? present | ((uint)random.Next(256) & all) : 0;
         *(ulong*)(area + 512) = present;
         *(ulong*)(area + 520) = compacted ? components | Compacted : 0;
     }

@@ -14,7 +14,8 @@ internal sealed unsafe class HostState : IDisposable
 
     /// <param name="instruction">With the operand [rsi].</param>
     /// <param name="wide">The state before is loaded with 64-bit x87 pointers.</param>
-    public HostState(ReadOnlySpan<byte> instruction, bool wide)
+    /// <param name="components">Those that are loaded before and saved after.</param>
+    public HostState(ReadOnlySpan<byte> instruction, bool wide, byte components)
     {
         _page = (byte*)mmap(null, Bytes, 7, 0x22, -1, 0);
         Assert.True(_page != (byte*)-1, "mmap failed");
@@ -23,11 +24,11 @@ internal sealed unsafe class HostState : IDisposable
         [
             0x49, 0x89, 0xC8,                           // mov r8, rcx
             0x49, 0x89, 0xD1,                           // mov r9, rdx
-            0xB8, 7, 0, 0, 0, 0x31, 0xD2,               // mov eax, 7; xor edx, edx
+            0xB8, components, 0, 0, 0, 0x31, 0xD2,      // mov eax, components; xor edx, edx
             rex, 0x0F, 0xAE, 0x2F,                      // xrstor [rdi]
             0x44, 0x89, 0xC8, 0x31, 0xD2,               // mov eax, r9d; xor edx, edx
             .. instruction,
-            0xB8, 7, 0, 0, 0, 0x31, 0xD2,               // mov eax, 7; xor edx, edx
+            0xB8, components, 0, 0, 0, 0x31, 0xD2,      // mov eax, components; xor edx, edx
             0x49, 0x0F, 0xAE, 0x20,                     // xsave64 [r8]
             0x49, 0x0F, 0xAE, 0xA8, 0, 0x10, 0, 0,      // xrstor64 [r8+4096]
             0xC3,
