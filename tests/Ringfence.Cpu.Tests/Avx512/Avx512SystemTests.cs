@@ -208,6 +208,34 @@ public sealed unsafe class Avx512SystemTests
         Assert.True(((Ringfence.Cpu.Translator.BlockTranslator)guest.Processor.Translator!).Describe()["instructions checked"] > 0);
     }
 
+    /// <summary>A loop with masks, memory and both kinds of registers is host code as a whole.</summary>
+    [Fact]
+    public void ALoopBecomesHostCode()
+    {
+        using Guest guest = WideGuest.Start(GuestMode.Long, Translated);
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            Label loop = a.CreateLabel();
+            a.mov(eax, 1);
+            a.vpbroadcastd(zmm17, eax);
+            a.vpxord(zmm16, zmm16, zmm16);
+            a.mov(eax, 0x5555);
+            a.kmovw(k1, eax);
+            a.mov(ecx, 100_000);
+            a.mov(rdi, Guest.Data);
+            a.Label(ref loop);
+            a.vpaddd(zmm16.k1, zmm16, zmm17);
+            a.vmovdqu32(__zmmword_ptr[rdi], zmm16);
+            a.vpaddd(ymm2, ymm2, __ymmword_ptr[rdi]);
+            a.vpcmpeqd(k2, zmm16, __dword_bcst[rdi]);
+            a.kortestw(k2, k2);
+            a.dec(ecx);
+            a.jne(loop);
+        }).Vector);
+        Assert.Equal((100_000u, 0u), (guest.Read<uint>(Guest.Data), guest.Read<uint>(Guest.Data + 4)));
+        Assert.InRange(((Ringfence.Cpu.Translator.BlockTranslator)guest.Processor.Translator!).Describe()["entries"], 1, 10);
+    }
+
     /// <summary>As many distinct instructions as one likes: memory for their host code is used again.</summary>
     [Fact]
     public void CodeForSingleInstructionsIsBounded()

@@ -40,7 +40,7 @@ internal static unsafe class ExtendedState
         {
             return Exits.Fault(s, o, Vectors.GeneralProtection);
         }
-        ulong value = register == 0 ? s->Xcr0 : s->Xcr0 & InUse(s);
+        ulong value = register == 0 ? s->Xcr0 : InUse(s, s->Xcr0);
         s->Gpr[0] = (uint)value;
         s->Gpr[2] = value >> 32;
         o++;
@@ -83,9 +83,9 @@ internal static unsafe class ExtendedState
         return o->Handler(s, o);
     }
 
-    /// <summary>XINUSE (SDM 1 13.6): the components that differ from their initial values. MXCSR does not count.</summary>
-    private static ulong InUse(CpuState* s) =>
-        (X87InUse(s) ? Layout.X87 : 0) | (SseInUse(s) ? Layout.Sse : 0) | VectorComponents.InUse(s) | (s->Pkru != 0 ? Layout.Pkru : 0);
+    /// <summary>XINUSE (SDM 1 13.6): those of some components that differ from their initial values. MXCSR does not count.</summary>
+    private static ulong InUse(CpuState* s, ulong components) => components
+        & ((X87InUse(s) ? Layout.X87 : 0) | (SseInUse(s) ? Layout.Sse : 0) | VectorComponents.InUse(s, components) | (s->Pkru != 0 ? Layout.Pkru : 0));
 
     private static bool X87InUse(CpuState* s)
     {
@@ -153,7 +153,7 @@ internal static unsafe class ExtendedState
         var layout = new Layout(Processor.Of(s).Model);
         ulong requested = Requested(s, s->Xcr0 | ((o->Extra & IsSupervisor) != 0 ? s->Xss : 0));
         // MXCSR counts where only the header tells whether it was saved (SDM 1 13.10).
-        ulong used = requested & (InUse(s) | (compacts && s->Mxcsr != MxcsrInitial ? Layout.Sse : 0));
+        ulong used = InUse(s, requested) | (compacts && s->Mxcsr != MxcsrInitial ? requested & Layout.Sse : 0);
         ulong saved = (o->Extra & (Optimizes | Compacts)) != 0 ? used : requested;
         int size = compacts ? Layout.CompactSize(requested) : layout.Size(requested);
         return FitsSegment(s, o, size, true)
@@ -255,7 +255,7 @@ internal static unsafe class ExtendedState
     {
         ulong* x87 = stackalloc ulong[20];
         ulong* low = stackalloc ulong[32];
-        byte* rest = stackalloc byte[VectorComponents.Bytes];
+        byte* rest = stackalloc byte[VectorComponents.Room(requested)];
         ulong pkru = 0;
         ulong mxcsr = MxcsrInitial;
         int words = 2 * Registers(s);

@@ -20,16 +20,21 @@ internal readonly ref struct ComponentPlaces(Layout layout, ulong? compacted)
 /// </summary>
 internal static unsafe class VectorComponents
 {
-    /// <summary>For all of them.</summary>
-    public const int Bytes = 2048;
-
     private const int Chunk = 16;
 
-    public static ulong InUse(CpuState* s)
+    /// <summary>Bytes of a buffer for the values of some components.</summary>
+    public static int Room(ulong components) => (components & Layout.Avx512) != 0 ? 2048 : 256;
+
+    /// <summary>Those of some components that are not in their initial state.</summary>
+    public static ulong InUse(CpuState* s, ulong components)
     {
         ulong used = 0;
         for (int component = Layout.AvxNumber; component <= Layout.HighNumber; component++)
         {
+            if (((components >> component) & 1) == 0)
+            {
+                continue;
+            }
             UInt128 any = 0;
             for (int i = 0; i < Parts(s, component, out int bytes); i++)
             {
@@ -59,10 +64,9 @@ internal static unsafe class VectorComponents
         return true;
     }
 
-    /// <summary>Reads the components that are there into a buffer of <see cref="Bytes"/>, each at its place; those that are not become 0.</summary>
+    /// <summary>Reads the components that are there into a buffer of zeros, each at its place.</summary>
     public static bool Fetch(CpuState* s, ulong linear, ulong loaded, in ComponentPlaces places, byte* buffer)
     {
-        new Span<byte>(buffer, Bytes).Clear();
         for (int component = Layout.AvxNumber; component <= Layout.HighNumber; component++)
         {
             if (((loaded >> component) & 1) == 0)
