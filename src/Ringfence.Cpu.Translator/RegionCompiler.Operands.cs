@@ -64,14 +64,15 @@ internal sealed unsafe partial class RegionCompiler
 
     /// <summary>Brings the host address of the instruction's memory operand into <see cref="Host.Address"/>, or leaves for its op. The host's flags and
     /// <see cref="Host.Scratch"/> are lost.</summary>
-    /// <param name="noted">Where in the state its offset in its segment is noted, if anywhere.</param>
-    private void MemoryOperand(GuestInstruction i, int bytes, bool write, int? noted = null)
+    /// <param name="kept">Whether its offset in its segment is kept in the state's spill, for an instruction that must know it once nothing can fault
+    /// any more.</param>
+    private void MemoryOperand(GuestInstruction i, int bytes, bool write, bool kept = false)
     {
         ref Instruction d = ref i.Decoded;
         EffectiveAddress(in d, Host.Address, AddressIs64(in d));
-        if (noted is { } field)
+        if (kept)
         {
-            _e.Store(field, Host.Address);
+            _e.Store(StateOffsets.Spill, Host.Address);
         }
         if (d.MemorySegment is Register.FS or Register.GS)
         {

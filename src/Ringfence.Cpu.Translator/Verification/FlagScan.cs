@@ -14,6 +14,12 @@ internal static class FlagScan
         d.RflagsUndefined | (d.Mnemonic is Mnemonic.Rcl or Mnemonic.Rcr && d.Code.ToOpCode().GetOpKind(1) != OpCodeOperandKind.imm8_const_1
             ? RflagsBits.OF : RflagsBits.None);
 
+    /// <summary>Whether C1 may be anything after it: Intel's clears it, AMD's leaves it (FCOMI and its kin).</summary>
+    public static bool SpoilsC1(in Instruction d) => d.Mnemonic is Mnemonic.Fcomi or Mnemonic.Fcomip or Mnemonic.Fucomi or Mnemonic.Fucomip;
+
+    /// <summary>Whether it hands the x87 status word on.</summary>
+    public static bool ReadsC1(in Instruction d) => d.Mnemonic == Mnemonic.Fnstsw;
+
     public static bool WritesMemory(in Instruction d)
     {
         foreach (UsedMemory memory in new InstructionInfoFactory().GetInfo(in d).GetUsedMemory())
