@@ -220,14 +220,14 @@ internal sealed unsafe partial class RegionCompiler
         _e.Immediate(false, 4, Host.Scratch, JumpTable.Entries - 1);
         _e.Shift(false, 4, Host.Scratch, JumpTable.EntryShift);
         int table = JumpTable.Offset - Host.StateBias;
-        _e.Memory(true, 0x3B, Host.Address, Host.State, Host.Scratch, 0, table);
+        _e.Memory(true, 0x3B, Host.Address, Host.State, Host.Scratch, 0, table + JumpTableOffsets.Linear);
         _e.Jump(Condition.NotEqual, miss);
-        _e.Memory(false, 0x81, 7, Host.State, Host.Scratch, 0, table + 8);
+        _e.Memory(false, 0x81, 7, Host.State, Host.Scratch, 0, table + JumpTableOffsets.Mode);
         _e.Int32((int)_mode);
         _e.Jump(Condition.NotEqual, miss);
         _e.Immediate(true, 4, Host.Address, -Region.PageBytes);
         _e.Store(StateOffsets.CodePage, Host.Address);
-        _e.Memory(false, 0xFF, 4, Host.State, Host.Scratch, 0, table + 16);
+        _e.Memory(false, 0xFF, 4, Host.State, Host.Scratch, 0, table + JumpTableOffsets.HostCode);
         Label? leave = popped != null && _is64 ? LeaveLabel() : null;
         _cold.Add(() =>
         {

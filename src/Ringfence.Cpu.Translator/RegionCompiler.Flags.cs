@@ -124,7 +124,6 @@ internal static unsafe partial class StateOffsets
 
     public static int Vectors { get; } = Of(Nowhere->Vectors);
 
-    public static int HostStack { get; } = Of(&Nowhere->Translated.HostStack);
 
     public static int HostMxcsr { get; } = Of(&Nowhere->Translated.HostMxcsr);
 

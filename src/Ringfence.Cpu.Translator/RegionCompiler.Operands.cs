@@ -96,10 +96,10 @@ internal sealed unsafe partial class RegionCompiler
             _e.Jump(Condition.NotEqual, leave);
         }
         _e.Move(Host.Scratch, Host.Address);
-        _e.WithState(0x33, Host.Scratch, site);
+        _e.WithState(0x33, Host.Scratch, site + SiteOffsets.Tag);
         _e.Immediate(true, 7, Host.Scratch, Region.PageBytes - bytes);
         _e.Jump(Condition.Above, miss);
-        _e.WithState(0x03, Host.Address, site + 8);
+        _e.WithState(0x03, Host.Address, site + SiteOffsets.Addend);
         _e.Bind(back);
         if (write && Log is { } log)
         {

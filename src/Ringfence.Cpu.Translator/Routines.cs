@@ -78,7 +78,6 @@ internal sealed unsafe partial class Routines
             _e.Push(register);
         }
         _e.LoadAddress(true, Host.State, Host.Rdi, Host.StateBias);
-        _e.Store(StateOffsets.HostStack, Host.Rsp);
         _e.Move(Host.Address, Host.Rsi);
         foreach ((int guest, int host) in Pinned)
         {
@@ -151,12 +150,6 @@ internal sealed unsafe partial class Routines
     /// if it is not known, or something wants the outer loop.</summary>
     private void WriteSearch()
     {
-        const int LinearOffset = 0;
-        const int HostCodeOffset = 8;
-        const int OpsOffset = 16;
-        const int ModeOffset = 24;
-        const int Execute = 16;
-        const int Addend = 24;
         Label leaves = new();
         Label unknown = new();
         _e.StateImmediate(false, 7, StateOffsets.Attention, 0);
@@ -170,25 +163,25 @@ internal sealed unsafe partial class Routines
         _e.Immediate(false, 4, Host.Rax, ControlFlow.JumpCacheEntries - 1);
         _e.Shift(false, 4, Host.Rax, 5);
         _e.WithState(0x03, Host.Rax, StateOffsets.JumpCache);
-        _e.Memory(true, 0x3B, Host.Address, Host.Rax, LinearOffset);
+        _e.Memory(true, 0x3B, Host.Address, Host.Rax, KnownJumpOffsets.Linear);
         _e.Jump(Condition.NotEqual, unknown);
         _e.Load32(Host.Rcx, StateOffsets.Mode);
-        _e.Memory(true, 0x3B, Host.Rcx, Host.Rax, ModeOffset);
+        _e.Memory(true, 0x3B, Host.Rcx, Host.Rax, KnownJumpOffsets.Mode);
         _e.Jump(Condition.NotEqual, unknown);
         _e.Move(Host.Rcx, Host.Address);
         _e.Shift(true, 5, Host.Rcx, 12);
         _e.Immediate(false, 4, Host.Rcx, Tlb.Entries - 1);
         _e.Shift(false, 4, Host.Rcx, 5);
         _e.WithState(0x03, Host.Rcx, StateOffsets.Tlb);
-        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, Execute);
+        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, TlbOffsets.Execute);
         _e.Register(true, 0x33, Host.Scratch, Host.Address);
         _e.Immediate(true, 7, Host.Scratch, Region.PageBytes - 1);
         _e.Jump(Condition.Above, unknown);
-        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, Addend);
+        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, TlbOffsets.Addend);
         _e.Register(true, 0x03, Host.Scratch, Host.Address);
-        _e.Memory(true, 0x3B, Host.Scratch, Host.Rax, HostCodeOffset);
+        _e.Memory(true, 0x3B, Host.Scratch, Host.Rax, KnownJumpOffsets.HostCode);
         _e.Jump(Condition.NotEqual, unknown);
-        _e.Memory(true, 0x8B, Host.Rax, Host.Rax, OpsOffset);
+        _e.Memory(true, 0x8B, Host.Rax, Host.Rax, KnownJumpOffsets.Ops);
         _e.Memory(false, 0x80, 7, Host.Rax, OpOffsets.Scale);
         _e.Byte(HotBlock.Translated);
         _e.Jump(Condition.NotEqual, unknown);
@@ -201,10 +194,10 @@ internal sealed unsafe partial class Routines
         _e.Shift(false, 4, Host.Scratch, JumpTable.EntryShift);
         _e.Memory(true, 0x8D, Host.Scratch, Host.State, Host.Scratch, 0, JumpTable.Offset - Host.StateBias);
         List();
-        _e.Memory(true, 0x89, Host.Address, Host.Scratch, 0);
+        _e.Memory(true, 0x89, Host.Address, Host.Scratch, JumpTableOffsets.Linear);
         _e.Load32(Host.Rcx, StateOffsets.Mode);
-        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 8);
-        _e.Memory(true, 0x89, Host.Rax, Host.Scratch, 16);
+        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, JumpTableOffsets.Mode);
+        _e.Memory(true, 0x89, Host.Rax, Host.Scratch, JumpTableOffsets.HostCode);
         _e.Immediate(true, 4, Host.Address, -Region.PageBytes);
         _e.Store(StateOffsets.CodePage, Host.Address);
         _e.Move(Host.Address, Host.Rax);
@@ -271,8 +264,7 @@ internal sealed unsafe partial class Routines
     private void WriteMiss(int bytes, bool write)
     {
         _misses[MissIndex(bytes, write)] = _e.Position;
-        int tag = write ? 8 : 0;
-        const int Addend = 24;
+        int tag = write ? TlbOffsets.Write : TlbOffsets.Read;
         Label fail = new();
         Label done = new();
         _e.Push(Host.Rax);
@@ -293,11 +285,11 @@ internal sealed unsafe partial class Routines
         _e.Jump(Condition.NotEqual, done);
         List();
         _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, tag);
-        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 0);
-        _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, Addend);
-        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 8);
+        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, SiteOffsets.Tag);
+        _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, TlbOffsets.Addend);
+        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, SiteOffsets.Addend);
         _e.Bind(done);
-        _e.Memory(true, 0x03, Host.Address, Host.Rax, Addend);
+        _e.Memory(true, 0x03, Host.Address, Host.Rax, TlbOffsets.Addend);
         _e.Pop(Host.Rcx);
         _e.Pop(Host.Rax);
         _e.Byte(0xC3);
@@ -407,21 +399,5 @@ internal sealed unsafe partial class Routines
         _e.Memory(true, 0x83, 0, Host.Rsp, offset);
         _e.Byte(JumpBytes);
         _e.Byte(0xC3);
-    }
-}
-
-/// <summary>Offsets of fields in <see cref="Op"/>.</summary>
-internal static unsafe class OpOffsets
-{
-    public static int Immediate { get; } = Of(static op => &op->Immediate);
-
-    public static int Scale { get; } = Of(static op => &op->Scale);
-
-    private delegate void* Locator(Op* op);
-
-    private static int Of(Locator locate)
-    {
-        Op op = default;
-        return (int)((byte*)locate(&op) - (byte*)&op);
     }
 }

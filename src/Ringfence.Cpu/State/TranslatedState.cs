@@ -11,8 +11,6 @@ namespace Ringfence.Cpu.State;
 [StructLayout(LayoutKind.Sequential)]
 public unsafe struct TranslatedState
 {
-    /// <summary>The stack pointer of the host code that entered.</summary>
-    public ulong HostStack;
     /// <summary>The host's MXCSR while the guest's is loaded.</summary>
     public ulong HostMxcsr;
     /// <summary>Operands for which there is no register.</summary>
