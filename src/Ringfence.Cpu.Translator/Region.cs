@@ -30,6 +30,11 @@ internal sealed unsafe class GuestInstruction
 
     public RflagsBits Kills { get; set; }
 
+    /// <summary>Its memory operand, and what it pushes or pops, where they may have a look at the site in common with others of the block.</summary>
+    public MemoryAccess? Operand { get; set; }
+
+    public MemoryAccess? Stack { get; set; }
+
     /// <summary>Flags that someone may read after it.</summary>
     public RflagsBits LiveAfter { get; set; }
 

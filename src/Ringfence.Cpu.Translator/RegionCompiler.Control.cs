@@ -87,10 +87,10 @@ internal sealed unsafe partial class RegionCompiler
             }
             _e.Store(StateOffsets.Spill, Host.Address);
         }
-        ProbePush();
+        int displacement = StackOperand(i, Host.GuestRsp, -WordBytes, true);
         _e.Load(Host.Scratch, StateOffsets.CodePage);
         _e.LoadAddress(_is64, Host.Scratch, Host.Scratch, i.Next);
-        StorePushed(Host.Scratch);
+        StorePushed(Host.Scratch, displacement);
         MoveStack(-WordBytes);
         if (direct)
         {
@@ -106,9 +106,8 @@ internal sealed unsafe partial class RegionCompiler
         ref Instruction d = ref i.Decoded;
         ClobberFlags(i.LiveBefore);
         int popped = WordBytes + (d.OpCount > 0 ? d.Immediate16 : 0);
-        _e.Register(_is64, 0x8B, Host.Address, Host.GuestRsp);
-        Probe(WordBytes, false);
-        _e.Memory(_is64, 0x8B, Host.Address, Host.Address, 0);
+        int displacement = StackOperand(i, Host.GuestRsp, 0, false);
+        _e.Memory(_is64, 0x8B, Host.Address, Host.Address, displacement);
         MoveStack(popped);
         Dispatch(popped);
     }
@@ -118,10 +117,12 @@ internal sealed unsafe partial class RegionCompiler
     {
         if (i.Decoded.Op0Kind == OpKind.Memory)
         {
-            MemoryOperand(i, WordBytes, false);
-            _e.Memory(_is64, 0x8B, Host.Address, Host.Address, 0);
+            int displacement = MemoryOperand(i, WordBytes, false);
+            _e.Memory(_is64, 0x8B, Host.Address, Host.Address, displacement);
+            _held = default;
             return;
         }
+        _held = default;
         int register = Fetch(Number(i.Decoded.Op0Register), Host.Address);
         if (register != Host.Address)
         {

@@ -40,7 +40,6 @@ internal sealed unsafe partial class RegionCompiler
         bool memory = MemoryIndex(i) >= 0;
         if (memory)
         {
-            ClobberFlags(i.LiveBefore);
             MemoryOperand(i, d.MemorySize.GetSize(), X87Set.Stores(mnemonic), kept: moves);
             if (moves)
             {

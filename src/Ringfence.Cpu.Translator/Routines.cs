@@ -22,6 +22,7 @@ internal sealed unsafe partial class Routines
     private readonly bool _alone;
     private int _locate;
     private readonly int[] _misses = new int[2 * Sizes.Length];
+    private readonly int[] _missesAll = new int[2];
 
     /// <param name="alone">Every block leaves at its end.</param>
     public Routines(Emitter emitter, bool alone)
@@ -40,6 +41,8 @@ internal sealed unsafe partial class Routines
             WriteMiss(size, false);
             WriteMiss(size, true);
         }
+        WriteMissAll(false);
+        WriteMissAll(true);
     }
 
     /// <summary>Each by name, and where it begins.</summary>
@@ -47,6 +50,7 @@ internal sealed unsafe partial class Routines
     [
         ("leave", Leave), ("enter", Enter), ("exit", Exit), ("dispatch", Dispatch), ("load vectors", LoadVectors),
         .. _misses.Select((at, i) => ($"site miss {Sizes[i / 2]} {(i % 2 == 0 ? "read" : "write")}", at)),
+        ("group miss read", _missesAll[0]), ("group miss write", _missesAll[1]),
     ];
 
     private int Leave { get; }
@@ -67,6 +71,10 @@ internal sealed unsafe partial class Routines
     /// <summary>Called with a linear address in <see cref="Host.Address"/> and the site in <see cref="Host.Scratch"/>: makes it a host address and
     /// fills the site. Returns five bytes on if the TLB does not know the page.</summary>
     public int Miss(int bytes, bool write) => _misses[MissIndex(bytes, write)];
+
+    /// <summary>The same for a group of operands whose last offset that fits is in <see cref="TranslatedState.LastFit"/>. Returns five bytes on if the TLB does not
+    /// know the page, or the group goes over its end.</summary>
+    public int MissAll(bool write) => _missesAll[write ? 1 : 0];
 
     private static int MissIndex(int bytes, bool write) => (2 * Array.IndexOf(Sizes, bytes)) + (write ? 1 : 0);
 
@@ -264,6 +272,23 @@ internal sealed unsafe partial class Routines
     private void WriteMiss(int bytes, bool write)
     {
         _misses[MissIndex(bytes, write)] = _e.Position;
+        WriteSearchTlb(write, false, () => _e.Immediate(true, 7, Host.Rcx, Region.PageBytes - bytes));
+        _e.StoreImmediate(false, StateOffsets.Size, write ? -bytes : bytes);
+        _e.Transfer(0xE9, _locate);
+    }
+
+    private void WriteMissAll(bool write)
+    {
+        _missesAll[write ? 1 : 0] = _e.Position;
+        WriteSearchTlb(write, true, () => _e.WithState(0x3B, Host.Rcx, StateOffsets.LastFit));
+        ReturnFurther(0);
+    }
+
+    /// <summary>Looks for a page in the TLB, and returns with the host address in <see cref="Host.Address"/> and the site filled. Falls through if it is not
+    /// there, or <paramref name="compare"/> finds that the offset in it, in RCX, is above what may be.</summary>
+    /// <param name="fills">Whether it is of use only if the site is filled: others will read it.</param>
+    private void WriteSearchTlb(bool write, bool fills, Action compare)
+    {
         int tag = write ? TlbOffsets.Write : TlbOffsets.Read;
         Label fail = new();
         Label done = new();
@@ -277,12 +302,12 @@ internal sealed unsafe partial class Routines
         _e.WithState(0x03, Host.Rax, StateOffsets.Tlb);
         _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, tag);
         _e.Register(true, 0x33, Host.Rcx, Host.Address);
-        _e.Immediate(true, 7, Host.Rcx, Region.PageBytes - bytes);
+        compare();
         _e.Jump(Condition.Above, fail);
         // What only RFLAGS.AC admits is not kept.
         _e.Load(Host.Rcx, StateOffsets.Tlb);
         _e.WithState(0x3B, Host.Rcx, StateOffsets.SiteTlb);
-        _e.Jump(Condition.NotEqual, done);
+        _e.Jump(Condition.NotEqual, fills ? fail : done);
         List();
         _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, tag);
         _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, SiteOffsets.Tag);
@@ -296,8 +321,6 @@ internal sealed unsafe partial class Routines
         _e.Bind(fail);
         _e.Pop(Host.Rcx);
         _e.Pop(Host.Rax);
-        _e.StoreImmediate32(StateOffsets.Size, write ? -bytes : bytes);
-        _e.Transfer(0xE9, _locate);
     }
 
     /// <summary>Asks the C# side for the host address. The operand's size is in <see cref="TranslatedState.Size"/>.</summary>

@@ -15,6 +15,8 @@ public unsafe struct TranslatedState
     public ulong HostMxcsr;
     /// <summary>Operands for which there is no register.</summary>
     public ulong Spill;
+    /// <summary>The last offset in a page at which what is looked for lies in it as a whole.</summary>
+    public ulong LastFit;
     /// <summary>Bytes of the operand that is looked for; negative for a write.</summary>
     public int Size;
     /// <summary>Enters translated code: (state, address) to the op that comes next.</summary>
