@@ -281,6 +281,21 @@ internal sealed unsafe partial class Routines
     {
         _missesAll[write ? 1 : 0] = _e.Position;
         WriteSearchTlb(write, true, () => _e.WithState(0x3B, Host.Rcx, StateOffsets.LastFit));
+        // Often it will never be: a page of code is not written to in place. So C# is asked only now and then.
+        const int Patience = 16;
+        Label refused = new();
+        Label asked = new();
+        _e.StateImmediate(false, 5, StateOffsets.Patience, 1);
+        _e.Jump(Condition.NotEqual, refused);
+        _e.StoreImmediate(false, StateOffsets.Patience, Patience);
+        _e.StoreImmediate(false, StateOffsets.Size, write ? -1 : 1);
+        // Whatever it says: it is next time that the TLB is to know the page.
+        _e.LoadAddress(true, Host.Rsp, Host.Rsp, -8);
+        _e.Transfer(0xE8, _locate);
+        _e.Jump(asked);
+        _e.Bind(asked);
+        _e.LoadAddress(true, Host.Rsp, Host.Rsp, 8);
+        _e.Bind(refused);
         ReturnFurther(0);
     }
 
