@@ -166,10 +166,10 @@ internal sealed unsafe class Emitter(CodeMemory memory)
         }
     }
 
-    /// <summary>Stores 32 bits in the state.</summary>
-    public void StoreImmediate32(int offset, int value)
+    /// <summary>Stores 32 or 64 bits in the state.</summary>
+    public void StoreImmediate(bool wide, int offset, int value)
     {
-        Memory(false, 0xC7, 0, Host.State, offset - Host.StateBias);
+        Memory(wide, 0xC7, 0, Host.State, offset - Host.StateBias);
         Int32(value);
     }
 
@@ -188,6 +188,9 @@ internal sealed unsafe class Emitter(CodeMemory memory)
     }
 
     public void LoadAddress(bool wide, int register, int @base, int displacement) => Memory(wide, 0x8D, register, @base, displacement);
+
+    /// <summary>Adds without touching flags.</summary>
+    public void Add(int to, int from) => Memory(true, 0x8D, to, to, from, 0, 0);
 
     public void Push(int register)
     {

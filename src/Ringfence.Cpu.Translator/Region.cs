@@ -33,6 +33,11 @@ internal sealed unsafe class GuestInstruction
 
     public RflagsBits Kills { get; set; }
 
+    /// <summary>Its memory operand, and what it pushes or pops, where they may have a look at the site in common with others of the block.</summary>
+    public MemoryAccess? Operand { get; set; }
+
+    public MemoryAccess? Stack { get; set; }
+
     /// <summary>Flags that someone may read after it.</summary>
     public RflagsBits LiveAfter { get; set; }
 
@@ -231,14 +236,7 @@ internal sealed unsafe class Region
         ref Instruction d = ref i.Decoded;
         i.Reads = d.RflagsRead & AllFlags;
         i.Writes = d.RflagsModified & AllFlags;
-        i.Kills = i.Writes;
-        bool counted = d.Mnemonic is Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Rol or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr
-            or Mnemonic.Shld or Mnemonic.Shrd;
-        if (counted && d.GetOpRegister(d.OpCount - 1) == Register.CL)
-        {
-            // A count of 0 leaves all as it was.
-            i.Kills = RflagsBits.None;
-        }
+        i.Kills = MayKeepFlags(in d) ? RflagsBits.None : i.Writes;
         if (i.Kind == NativeKind.None)
         {
             // Its op may look at any, and what it leaves is not followed.
@@ -246,6 +244,10 @@ internal sealed unsafe class Region
             i.Kills = RflagsBits.None;
         }
     }
+
+    /// <summary>Shifts by CL: a count of 0 leaves all flags as they were.</summary>
+    public static bool MayKeepFlags(in Instruction d) => d.Mnemonic is (Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Rol or Mnemonic.Ror
+        or Mnemonic.Rcl or Mnemonic.Rcr or Mnemonic.Shld or Mnemonic.Shrd) && d.GetOpRegister(d.OpCount - 1) == Register.CL;
 
     private void FindDeadFlags()
     {

@@ -87,10 +87,10 @@ internal sealed unsafe partial class RegionCompiler
             }
             _e.Store(StateOffsets.Spill, Host.Address);
         }
-        ProbePush();
+        int displacement = StackOperand(i, Host.GuestRsp, -WordBytes, true);
         _e.Load(Host.Scratch, StateOffsets.CodePage);
         _e.LoadAddress(_is64, Host.Scratch, Host.Scratch, i.Next);
-        StorePushed(Host.Scratch);
+        StorePushed(Host.Scratch, displacement);
         MoveStack(-WordBytes);
         if (direct)
         {
@@ -106,9 +106,8 @@ internal sealed unsafe partial class RegionCompiler
         ref Instruction d = ref i.Decoded;
         ClobberFlags(i.LiveBefore);
         int popped = WordBytes + (d.OpCount > 0 ? d.Immediate16 : 0);
-        _e.Register(_is64, 0x8B, Host.Address, Host.GuestRsp);
-        Probe(WordBytes, false);
-        _e.Memory(_is64, 0x8B, Host.Address, Host.Address, 0);
+        int displacement = StackOperand(i, Host.GuestRsp, 0, false);
+        _e.Memory(_is64, 0x8B, Host.Address, Host.Address, displacement);
         MoveStack(popped);
         Dispatch(popped);
     }
@@ -118,10 +117,12 @@ internal sealed unsafe partial class RegionCompiler
     {
         if (i.Decoded.Op0Kind == OpKind.Memory)
         {
-            MemoryOperand(i, WordBytes, false);
-            _e.Memory(_is64, 0x8B, Host.Address, Host.Address, 0);
+            int displacement = MemoryOperand(i, WordBytes, false);
+            _e.Memory(_is64, 0x8B, Host.Address, Host.Address, displacement);
+            _held = default;
             return;
         }
+        _held = default;
         int register = Fetch(Number(i.Decoded.Op0Register), Host.Address);
         if (register != Host.Address)
         {
@@ -220,14 +221,14 @@ internal sealed unsafe partial class RegionCompiler
         _e.Immediate(false, 4, Host.Scratch, JumpTable.Entries - 1);
         _e.Shift(false, 4, Host.Scratch, JumpTable.EntryShift);
         int table = JumpTable.Offset - Host.StateBias;
-        _e.Memory(true, 0x3B, Host.Address, Host.State, Host.Scratch, 0, table);
+        _e.Memory(true, 0x3B, Host.Address, Host.State, Host.Scratch, 0, table + JumpTableOffsets.Linear);
         _e.Jump(Condition.NotEqual, miss);
-        _e.Memory(false, 0x81, 7, Host.State, Host.Scratch, 0, table + 8);
+        _e.Memory(false, 0x81, 7, Host.State, Host.Scratch, 0, table + JumpTableOffsets.Mode);
         _e.Int32((int)_mode);
         _e.Jump(Condition.NotEqual, miss);
         _e.Immediate(true, 4, Host.Address, -Region.PageBytes);
         _e.Store(StateOffsets.CodePage, Host.Address);
-        _e.Memory(false, 0xFF, 4, Host.State, Host.Scratch, 0, table + 16);
+        _e.Memory(false, 0xFF, 4, Host.State, Host.Scratch, 0, table + JumpTableOffsets.HostCode);
         Label? leave = popped != null && _is64 ? LeaveLabel() : null;
         _cold.Add(() =>
         {

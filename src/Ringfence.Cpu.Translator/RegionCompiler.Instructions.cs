@@ -13,17 +13,12 @@ internal sealed unsafe partial class RegionCompiler
             EnsureVectors(i);
         }
         int memory = MemoryIndex(i);
-        if (memory >= 0)
-        {
-            ClobberFlags(i.LiveBefore);
-            MemoryOperand(i, d.MemorySize.GetSize(), memory == 0 && !OnlyReads(i.Form.Mnemonic));
-        }
+        int displacement = memory >= 0 ? MemoryOperand(i, d.MemorySize.GetSize(), WritesOperand(i)) : 0;
         NeedOldFlags(i);
         Span<int> registers = stackalloc int[8];
         Span<(int Guest, int Host)> spilled = stackalloc (int, int)[2];
         int used = 0;
         int @base = memory >= 0 ? Host.Address : -1;
-        int displacement = 0;
         for (int operand = 0; operand < i.Form.Fields.Length; operand++)
         {
             registers[operand] = -1;
@@ -57,6 +52,10 @@ internal sealed unsafe partial class RegionCompiler
                 {
                     known = used++;
                     spilled[known] = (guest, memory >= 0 || known == 0 ? Host.Scratch : Host.Address);
+                    if (spilled[known].Host == Host.Address)
+                    {
+                        _held = default;
+                    }
                 }
                 host = spilled[known].Host;
                 if (operand != 0 || !IsReplaced(i, register))
@@ -124,6 +123,10 @@ internal sealed unsafe partial class RegionCompiler
         _ when operand != 0 => true,
         _ => i.Kind == NativeKind.General && (register.GetSize() != 4 || OnlyReads(i.Form.Mnemonic)),
     };
+
+    /// <summary>Whether it writes its memory operand.</summary>
+    public static bool WritesOperand(GuestInstruction i) => MemoryIndex(i) == 0 && !OnlyReads(i.Form.Mnemonic)
+        && i.Kind is NativeKind.General or NativeKind.Vector or NativeKind.Mmx;
 
     /// <summary>Instructions whose first operand is not written.</summary>
     private static bool OnlyReads(Mnemonic mnemonic) => mnemonic is Mnemonic.Cmp or Mnemonic.Test or Mnemonic.Bt or Mnemonic.Mul or Mnemonic.Imul
@@ -215,9 +218,10 @@ internal sealed unsafe partial class RegionCompiler
         int size = memory ? d.MemorySize.GetSize() : d.Op0Register.GetSize();
         bool wide = size == 8;
         int operand = Host.Address;
+        int displacement = 0;
         if (memory)
         {
-            MemoryOperand(i, size, false);
+            displacement = MemoryOperand(i, size, false);
         }
         else
         {
@@ -246,7 +250,7 @@ internal sealed unsafe partial class RegionCompiler
         {
             if (memory)
             {
-                _e.Memory(wide, opcode, reg, operand, 0);
+                _e.Memory(wide, opcode, reg, operand, displacement);
             }
             else
             {
@@ -258,50 +262,41 @@ internal sealed unsafe partial class RegionCompiler
     private void Push(GuestInstruction i)
     {
         ref Instruction d = ref i.Decoded;
-        ClobberFlags(i.LiveBefore);
         if (d.Op0Kind == OpKind.Memory)
         {
-            MemoryOperand(i, WordBytes, false);
-            _e.Memory(_is64, 0x8B, Host.Scratch, Host.Address, 0);
+            int from = MemoryOperand(i, WordBytes, false);
+            _e.Memory(_is64, 0x8B, Host.Scratch, Host.Address, from);
             _e.Store(StateOffsets.Spill, Host.Scratch);
         }
-        ProbePush();
+        int displacement = StackOperand(i, Host.GuestRsp, -WordBytes, true);
         if (d.Op0Kind == OpKind.Memory)
         {
             _e.Load(Host.Scratch, StateOffsets.Spill);
-            StorePushed(Host.Scratch);
+            StorePushed(Host.Scratch, displacement);
         }
         else if (d.Op0Kind == OpKind.Register)
         {
-            StorePushed(Fetch(Number(d.Op0Register), Host.Scratch));
+            StorePushed(Fetch(Number(d.Op0Register), Host.Scratch), displacement);
         }
         else
         {
-            _e.Memory(_is64, 0xC7, 0, Host.Address, 0);
+            _e.Memory(_is64, 0xC7, 0, Host.Address, displacement);
             _e.Int32((int)d.GetImmediate(0));
         }
         MoveStack(-WordBytes);
     }
 
-    private void ProbePush()
-    {
-        _e.LoadAddress(_is64, Host.Address, Host.GuestRsp, -WordBytes);
-        Probe(WordBytes, true);
-    }
-
-    private void StorePushed(int register) => _e.Memory(_is64, 0x89, register, Host.Address, 0);
+    private void StorePushed(int register, int displacement) => _e.Memory(_is64, 0x89, register, Host.Address, displacement);
 
     private void MoveStack(int bytes) => _e.LoadAddress(_is64, Host.GuestRsp, Host.GuestRsp, bytes);
 
     private void Pop(GuestInstruction i)
     {
-        ClobberFlags(i.LiveBefore);
-        _e.Register(_is64, 0x8B, Host.Address, Host.GuestRsp);
-        Probe(WordBytes, false);
+        int displacement = StackOperand(i, Host.GuestRsp, 0, false);
         MoveStack(WordBytes);
         int guest = Number(i.Decoded.Op0Register);
         int host = HostOf(guest);
-        _e.Memory(_is64, 0x8B, host < 0 ? Host.Scratch : host, Host.Address, 0);
+        _e.Memory(_is64, 0x8B, host < 0 ? Host.Scratch : host, Host.Address, displacement);
         if (host < 0)
         {
             _e.Store(StateOffsets.Gpr(guest), Host.Scratch);
@@ -310,10 +305,8 @@ internal sealed unsafe partial class RegionCompiler
 
     private void LeaveFrame(GuestInstruction i)
     {
-        ClobberFlags(i.LiveBefore);
-        _e.Register(_is64, 0x8B, Host.Address, Host.Rbp);
-        Probe(WordBytes, false);
+        int displacement = StackOperand(i, Host.Rbp, 0, false);
         _e.LoadAddress(_is64, Host.GuestRsp, Host.Rbp, WordBytes);
-        _e.Memory(_is64, 0x8B, Host.Rbp, Host.Address, 0);
+        _e.Memory(_is64, 0x8B, Host.Rbp, Host.Address, displacement);
     }
 }
