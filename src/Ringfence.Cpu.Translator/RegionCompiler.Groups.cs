@@ -55,7 +55,7 @@ internal sealed unsafe partial class RegionCompiler
     {
         RegionBlock block = _block;
         int from = block.Instructions.IndexOf(_instruction);
-        (FlagHome flags, bool vectors, bool x87, X87Pointers pointers) = (_flags, _vectors, _x87, _pointers);
+        (FlagHome flags, bool vectors, bool avx512, bool x87, X87Pointers pointers) = (_flags, _vectors, _avx512, _x87, _pointers);
         int site = group.Site = _store.NewSite();
         Look(site, group.Span, back =>
         {
@@ -64,7 +64,7 @@ internal sealed unsafe partial class RegionCompiler
             _e.Transfer(0xE8, _routines.MissAll(group.Write));
             _e.Jump(back);
             // The routine comes back here, five bytes on.
-            (_block, _flags, _vectors, _x87, _pointers, _apart) = (block, flags, vectors, x87, pointers, true);
+            (_block, _flags, _vectors, _avx512, _x87, _pointers, _apart) = (block, flags, vectors, avx512, x87, pointers, true);
             Write(block, from, null);
             _apart = false;
         });

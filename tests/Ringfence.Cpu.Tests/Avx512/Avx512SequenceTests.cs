@@ -3,6 +3,7 @@ using Ringfence.Cpu.Models;
 using Ringfence.Cpu.Tests.Differential;
 using Ringfence.Cpu.Tests.SystemLevel;
 using Ringfence.Cpu.Tests.Vector;
+using Ringfence.Cpu.Translator;
 
 namespace Ringfence.Cpu.Tests.Avx512;
 
@@ -66,8 +67,10 @@ public sealed unsafe class Avx512SequenceTests
                 Operands.FillVector(new Span<byte>(memory, DataBytes), random);
                 guest.Memory.Write(Data, new ReadOnlySpan<byte>(memory, DataBytes));
                 WideImage result = host;
-                host.Gpr[6] = (ulong)memory + Middle;
-                result.Gpr[6] = Data + Middle;
+                // Now and then some of them, or one alone, lie over the end of a page.
+                ulong offset = random.Next(3) == 0 ? 0x2000 - (ulong)random.Next(1, 5) * 64 + (sequence.Exists(IsAligned) ? 0 : (ulong)random.Next(64)) : Middle;
+                host.Gpr[6] = (ulong)memory + offset;
+                result.Gpr[6] = Data + offset;
                 result.Gpr[4] = Guest.StackTop;
                 thunk.Run(&host);
                 result.Load(guest.State);
@@ -89,6 +92,8 @@ public sealed unsafe class Avx512SequenceTests
     }
 
     private static IEnumerable<byte> Encode(Instruction instruction) => WideForms.Encode(in instruction);
+
+    private static bool IsAligned(Instruction form) => form.Code.Encoding() == EncodingKind.Legacy || FaultSuppression.MustBeAligned(form.Mnemonic);
 
     private static bool IsVsib(Code code) => Kinds(code).Any(k => k.Contains("vsib", StringComparison.Ordinal));
 
