@@ -12,7 +12,7 @@ namespace Ringfence.Cpu.Tests.Avx512;
 [Trait("Category", LongRun.Category)]
 public sealed unsafe class Avx512DifferentialTests
 {
-    private const int Rounds = 12;
+    private const int Rounds = 6;
     private const int LeastForms = 9000;
     private const ulong Data = Guest.Data;
     private const int DataBytes = 0x3000;
