@@ -67,6 +67,7 @@ internal sealed unsafe partial class RegionCompiler
         _block = block;
         block.CodeStart = _e.Position;
         _accesses.Find(block);
+        block.Run = _is64 && !_region.Alone ? PageRun.Find(block, i => MustBeAligned(i, i.Decoded.MemorySize.GetSize()) ? i.Decoded.MemorySize.GetSize() : 1) : null;
         Begin(block);
         _vectors = false;
         _x87 = false;

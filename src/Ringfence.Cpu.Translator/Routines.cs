@@ -1,5 +1,4 @@
 using System.Runtime.Intrinsics.X86;
-using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
