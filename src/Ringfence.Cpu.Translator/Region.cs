@@ -79,6 +79,11 @@ internal sealed unsafe class RegionBlock
     /// <summary>A jump of the region leads back to it: it looks whether the outer loop is wanted.</summary>
     public bool IsLoop { get; set; }
 
+    /// <summary>If it jumps back to itself: how it runs for several turns at once.</summary>
+    public PageRun? Run { get; set; }
+
+    public bool RunIsWritten { get; set; }
+
     /// <summary>The last instruction ends it: a transfer, or one that changes the mode.</summary>
     public bool Ended { get; set; }
 

@@ -10,12 +10,16 @@ internal sealed unsafe partial class RegionCompiler
     private void Conditional(GuestInstruction i, RegionBlock? next)
     {
         NeedFlags();
-        int condition = (int)(i.Decoded.ConditionCode - ConditionCode.o);
+        int condition = ConditionOf(i);
         int taken = _block.Taken!.Value;
         FlagHome before = _flags;
         if (_region.ByOffset.TryGetValue(taken, out RegionBlock? target) && (taken > i.Offset || target.IsLoop))
         {
-            if (_flags == FlagHome.Both || target.LiveIn == RflagsBits.None)
+            if (target == _block && _block.Run != null)
+            {
+                _e.Jump(condition, RunOf(_block).Start);
+            }
+            else if (_flags == FlagHome.Both || target.LiveIn == RflagsBits.None)
             {
                 _e.Jump(condition, target.Entry);
             }
@@ -38,6 +42,8 @@ internal sealed unsafe partial class RegionCompiler
         _flags = before;
         FallTo(_block.Following!.Value, i.LiveAfter, next);
     }
+
+    private static int ConditionOf(GuestInstruction i) => (int)(i.Decoded.ConditionCode - ConditionCode.o);
 
     /// <summary>A conditional jump by way of code elsewhere.</summary>
     private void Rarely(int condition, int offset)
@@ -117,7 +123,7 @@ internal sealed unsafe partial class RegionCompiler
     {
         if (i.Decoded.Op0Kind == OpKind.Memory)
         {
-            int displacement = MemoryOperand(i, WordBytes, false);
+            int displacement = MemoryOperand(i, WordBytes, false).Displacement;
             _e.Memory(_is64, 0x8B, Host.Address, Host.Address, displacement);
             _held = default;
             return;

@@ -133,6 +133,8 @@ internal static unsafe partial class StateOffsets
 
     public static int Spill { get; } = Of(&Nowhere->Translated.Spill);
 
+    public static int Turns { get; } = Of(&Nowhere->Translated.Turns);
+
     public static int Patience { get; } = Of(&Nowhere->Translated.Patience);
 
     public static int LastFit { get; } = Of(&Nowhere->Translated.LastFit);

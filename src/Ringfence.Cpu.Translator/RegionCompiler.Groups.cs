@@ -55,18 +55,27 @@ internal sealed unsafe partial class RegionCompiler
     {
         RegionBlock block = _block;
         int from = block.Instructions.IndexOf(_instruction);
-        (FlagHome flags, bool vectors, bool avx512, bool x87, X87Pointers pointers) = (_flags, _vectors, _avx512, _x87, _pointers);
+        (FlagHome flags, int vectors, bool x87, X87Pointers pointers) = (_flags, _vectors, _x87, _pointers);
         int site = group.Site = _store.NewSite();
         Look(site, group.Span, back =>
         {
-            _e.StoreImmediate(true, StateOffsets.LastFit, Region.PageBytes - group.Span);
-            _e.LoadAddress(true, Host.Scratch, Host.State, site - Host.StateBias);
-            _e.Transfer(0xE8, _routines.MissAll(group.Write));
-            _e.Jump(back);
-            // The routine comes back here, five bytes on.
-            (_block, _flags, _vectors, _avx512, _x87, _pointers, _apart) = (block, flags, vectors, avx512, x87, pointers, true);
-            Write(block, from, null);
-            _apart = false;
+            AskForAll(site, group.Span, group.Write, back, () =>
+            {
+                (_block, _flags, _vectors, _x87, _pointers, _apart) = (block, flags, vectors, x87, pointers, true);
+                Write(block, from, null);
+                _apart = false;
+            });
         });
+    }
+
+    /// <summary>Has a site filled for a range, and goes back with the host address, or on.</summary>
+    private void AskForAll(int site, int span, bool write, Label back, Action otherwise)
+    {
+        _e.StoreImmediate(true, StateOffsets.LastFit, Region.PageBytes - span);
+        _e.LoadAddress(true, Host.Scratch, Host.State, site - Host.StateBias);
+        _e.Transfer(0xE8, _routines.MissAll(write));
+        _e.Jump(back);
+        // The routine comes back here, five bytes on.
+        otherwise();
     }
 }

@@ -13,12 +13,11 @@ internal sealed unsafe partial class RegionCompiler
             EnsureVectors(i);
         }
         int memory = MemoryIndex(i);
-        int displacement = memory >= 0 ? MemoryOperand(i, d.MemorySize.GetSize(), WritesOperand(i)) : 0;
+        HostOperand inMemory = memory >= 0 ? MemoryOperand(i, d.MemorySize.GetSize(), WritesOperand(i)) : HostOperand.None;
         NeedOldFlags(i);
         Span<int> registers = stackalloc int[8];
         Span<(int Guest, int Host)> spilled = stackalloc (int, int)[2];
         int used = 0;
-        int @base = memory >= 0 ? Host.Address : -1;
         for (int operand = 0; operand < i.Form.Fields.Length; operand++)
         {
             registers[operand] = -1;
@@ -41,8 +40,7 @@ internal sealed unsafe partial class RegionCompiler
             int host = HostOf(guest);
             if (host < 0 && i.Form.Fields[operand] == Field.Rm && MayBeMemory(i, operand, register))
             {
-                @base = Host.State;
-                displacement = StateOffsets.Gpr(guest) - Host.StateBias;
+                inMemory = new HostOperand(Host.State, StateOffsets.Gpr(guest) - Host.StateBias);
                 continue;
             }
             if (host < 0)
@@ -65,7 +63,7 @@ internal sealed unsafe partial class RegionCompiler
             }
             registers[operand] = host;
         }
-        _recoder.Write(_page + i.Offset, _is64, in d, i.Form, registers, @base, displacement);
+        _recoder.Write(_page + i.Offset, _is64, in d, i.Form, registers, inMemory);
         for (int operand = 0; operand < i.Form.Fields.Length; operand++)
         {
             if (registers[operand] is Host.Scratch or Host.Address && d.GetOpRegister(operand).IsGPR() && IsWritten(i, operand))
@@ -143,23 +141,17 @@ internal sealed unsafe partial class RegionCompiler
     /// <summary>The guest's vector registers are loaded when a block first uses one, and stay until translated code is left.</summary>
     private void EnsureVectors(GuestInstruction i)
     {
-        if (!i.NeedsAvx512)
+        int wanted = i.NeedsAvx512 ? Routines.AllLoaded : Routines.LegacyLoaded;
+        if (_vectors < wanted)
         {
-            EnsureLoaded(i, ref _vectors, StateOffsets.VectorsLoaded, _routines.LoadVectors);
-            return;
+            _vectors = wanted;
+            EnsureLoaded(i, StateOffsets.VectorsLoaded, wanted, i.NeedsAvx512 ? _routines.LoadAvx512 : _routines.LoadVectors);
         }
-        EnsureLoaded(i, ref _avx512, StateOffsets.VectorsLoaded, _routines.LoadAvx512, Routines.AllLoaded);
-        _vectors = true;
     }
 
     /// <param name="least">What the flag is when the registers are there, at least.</param>
-    private void EnsureLoaded(GuestInstruction i, ref bool known, int flag, int routine, int least = 1)
+    private void EnsureLoaded(GuestInstruction i, int flag, int least, int routine)
     {
-        if (known)
-        {
-            return;
-        }
-        known = true;
         ClobberFlags(i.LiveBefore);
         Label load = new();
         Label back = new();
@@ -221,7 +213,7 @@ internal sealed unsafe partial class RegionCompiler
         int displacement = 0;
         if (memory)
         {
-            displacement = MemoryOperand(i, size, false);
+            displacement = MemoryOperand(i, size, false).Displacement;
         }
         else
         {
@@ -264,7 +256,7 @@ internal sealed unsafe partial class RegionCompiler
         ref Instruction d = ref i.Decoded;
         if (d.Op0Kind == OpKind.Memory)
         {
-            int from = MemoryOperand(i, WordBytes, false);
+            int from = MemoryOperand(i, WordBytes, false).Displacement;
             _e.Memory(_is64, 0x8B, Host.Scratch, Host.Address, from);
             _e.Store(StateOffsets.Spill, Host.Scratch);
         }

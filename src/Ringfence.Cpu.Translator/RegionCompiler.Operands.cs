@@ -8,7 +8,7 @@ internal sealed unsafe partial class RegionCompiler
     private const int FirstSpilled = 12;
 
     /// <summary>The host's register for a guest's, or -1 if it is in the state.</summary>
-    private static int HostOf(int guest) => guest == 4 ? Host.GuestRsp : guest < FirstSpilled ? guest : -1;
+    public static int HostOf(int guest) => guest == 4 ? Host.GuestRsp : guest < FirstSpilled ? guest : -1;
 
     public static int Number(Register register) => register.GetFullRegister() - Register.RAX;
 
@@ -82,23 +82,27 @@ internal sealed unsafe partial class RegionCompiler
         }
     }
 
-    /// <summary>Makes <see cref="Host.Address"/> such that the host address of the instruction's memory operand is that and the displacement that is
-    /// returned, or leaves for its op. <see cref="Host.Scratch"/> is lost, and the host's flags, if they were not brought into safety, are not.</summary>
+    /// <summary>Says where host code finds the instruction's memory operand, after what it takes to know that, or leaves for its op. What it says is good until
+    /// <see cref="Host.Address"/> changes. <see cref="Host.Scratch"/> is lost; flags that are live are kept, wherever they are then.</summary>
     /// <param name="kept">As of <see cref="LinearAddress"/>.</param>
-    private int MemoryOperand(GuestInstruction i, int bytes, bool write, bool kept = false)
+    private HostOperand MemoryOperand(GuestInstruction i, int bytes, bool write, bool kept = false)
     {
+        if (_run != null)
+        {
+            return RunOperand(_run, i);
+        }
         int aligned = MustBeAligned(i, bytes) ? bytes : 1;
         if (!_apart && i.Operand is { Group: { } group } access)
         {
-            return Share(i, access, group, aligned, adjust => LinearAddress(in i.Decoded, adjust));
+            return new HostOperand(Host.Address, Share(i, access, group, aligned, adjust => LinearAddress(in i.Decoded, adjust)));
         }
         ClobberFlags(i.LiveBefore);
         LinearAddress(in i.Decoded, 0, kept);
         Probe(bytes, write, aligned - 1);
-        return 0;
+        return new HostOperand(Host.Address, 0);
     }
 
-    /// <summary>The same for what an instruction pushes, pops, or finds where a register points to.</summary>
+    /// <summary>The same for what an instruction pushes, pops, or finds where a register points to: a displacement from <see cref="Host.Address"/>.</summary>
     private int StackOperand(GuestInstruction i, int register, int displacement, bool write)
     {
         if (!_apart && i.Stack is { Group: { } group } access)

@@ -18,7 +18,14 @@ internal sealed unsafe partial class RegionCompiler
     /// <summary>The last instructions of the block that move them: of all, and of those with a memory operand.</summary>
     private readonly record struct X87Pointers(GuestInstruction? Instruction, GuestInstruction? Data);
 
-    private void EnsureX87(GuestInstruction i) => EnsureLoaded(i, ref _x87, StateOffsets.X87Loaded, _routines.LoadX87);
+    private void EnsureX87(GuestInstruction i)
+    {
+        if (!_x87)
+        {
+            _x87 = true;
+            EnsureLoaded(i, StateOffsets.X87Loaded, 1, _routines.LoadX87);
+        }
+    }
 
     private void Mmx(GuestInstruction i)
     {

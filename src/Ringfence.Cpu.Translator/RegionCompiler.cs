@@ -25,8 +25,8 @@ internal sealed unsafe partial class RegionCompiler
     private GuestInstruction _instruction = null!;
     /// <summary>Leaves for the present instruction's op; made when first needed.</summary>
     private Label? _leave;
-    private bool _vectors;
-    private bool _avx512;
+    /// <summary>Which of the guest's vector registers are known to be in the host's: none, <see cref="Routines.LegacyLoaded"/>, <see cref="Routines.AllLoaded"/>.</summary>
+    private int _vectors;
 
     public RegionCompiler(Emitter emitter, Routines routines, ITranslationStore store, byte* page, Region region, uint mode)
     {
@@ -68,9 +68,9 @@ internal sealed unsafe partial class RegionCompiler
         _block = block;
         block.CodeStart = _e.Position;
         _accesses.Find(block);
+        block.Run = _is64 && !_region.Alone ? PageRun.Find(block, i => MustBeAligned(i, i.Decoded.MemorySize.GetSize()) ? i.Decoded.MemorySize.GetSize() : 1) : null;
         Begin(block);
-        _vectors = false;
-        _avx512 = false;
+        _vectors = 0;
         _x87 = false;
         _held = default;
         Write(block, 0, next);
@@ -178,8 +178,7 @@ internal sealed unsafe partial class RegionCompiler
         resume->Immediate = (ulong)_e.Address(_e.Position);
         _e.StateImmediate(true, 0, StateOffsets.Retired, _block.Instructions.Count);
         _flags = FlagHome.Memory;
-        _vectors = false;
-        _avx512 = false;
+        _vectors = 0;
         _x87 = false;
     }
 

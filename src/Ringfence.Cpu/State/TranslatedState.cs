@@ -17,6 +17,8 @@ public unsafe struct TranslatedState
     public ulong Spill;
     /// <summary>The last offset in a page at which what is looked for lies in it as a whole.</summary>
     public ulong LastFit;
+    /// <summary>Turns that a loop still has before it has to look around.</summary>
+    public ulong Turns;
     /// <summary>How often it may still not be found before <see cref="Locate"/> is asked.</summary>
     public int Patience;
     /// <summary>Bytes of the operand that is looked for; negative for a write.</summary>

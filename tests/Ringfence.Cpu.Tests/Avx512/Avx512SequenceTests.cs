@@ -7,14 +7,16 @@ using Ringfence.Cpu.Translator;
 
 namespace Ringfence.Cpu.Tests.Avx512;
 
-/// <summary>Random sequences of SSE, AVX and AVX-512 instructions, on the host and in a guest: translated code that has some of the registers, or all, or goes out in
-/// between.</summary>
+/// <summary>Random sequences of SSE, AVX and AVX-512 instructions, also as loops over memory, on the host and in a guest: translated code that has some of the registers, or all,
+/// or goes out in between.</summary>
 [Trait("Category", LongRun.Category)]
 public sealed unsafe class Avx512SequenceTests
 {
     private const int Sequences = 1500;
     private const int Longest = 12;
     private const int Rounds = 3;
+    /// <summary>Of a loop, over two page ends.</summary>
+    private const int MostTurns = 160;
     private const ulong Data = Guest.Data;
     private const int DataBytes = 0x3000;
     private const int Middle = 0x1800;
@@ -57,6 +59,12 @@ public sealed unsafe class Avx512SequenceTests
                 }
             }
             byte[] code = [.. sequence.SelectMany(Encode)];
+            bool loops = random.Next(2) == 0;
+            if (loops)
+            {
+                // add rsi, 64; dec rdi; jne to the start
+                code = [.. code, 0x48, 0x83, 0xC6, 64, 0x48, 0xFF, 0xCF, 0x0F, 0x85, .. BitConverter.GetBytes(-(code.Length + 13))];
+            }
             thunk.Compile(code);
             guest.Place(guest.Place(Guest.Code, code), 0xF4);
             for (int round = 0; round < Rounds; round++)
@@ -69,6 +77,11 @@ public sealed unsafe class Avx512SequenceTests
                 WideImage result = host;
                 // Now and then some of them, or one alone, lie over the end of a page.
                 ulong offset = random.Next(3) == 0 ? 0x2000 - (ulong)random.Next(1, 5) * 64 + (sequence.Exists(IsAligned) ? 0 : (ulong)random.Next(64)) : Middle;
+                if (loops)
+                {
+                    offset = (ulong)random.Next(16) * 64 + (sequence.Exists(IsAligned) ? 0 : (ulong)random.Next(64));
+                    host.Gpr[7] = result.Gpr[7] = (ulong)random.Next(1, MostTurns);
+                }
                 host.Gpr[6] = (ulong)memory + offset;
                 result.Gpr[6] = Data + offset;
                 result.Gpr[4] = Guest.StackTop;

@@ -65,8 +65,7 @@ internal static unsafe class Strings
         {
             if (count > 1)
             {
-                count -= ScanRun<T, TAddress>(s, o, count - 1);
-                Width.Set<TAddress>(s, Slots.Rcx, count);
+                count -= ScanRun<T, TAddress>(s, o, count);
             }
             ulong index = Width.Get<TAddress>(s, Slots.Rdi);
             if (!GuestAccess.Read(s, DestinationLinear(s, o, index), out T value))
@@ -102,8 +101,7 @@ internal static unsafe class Strings
         {
             if (count > 1)
             {
-                count -= CompareRun<T, TAddress>(s, o, count - 1);
-                Width.Set<TAddress>(s, Slots.Rcx, count);
+                count -= CompareRun<T, TAddress>(s, o, count);
             }
             ulong from = Width.Get<TAddress>(s, Slots.Rsi);
             ulong to = Width.Get<TAddress>(s, Slots.Rdi);
@@ -322,8 +320,9 @@ internal static unsafe class Strings
         return run;
     }
 
-    /// <summary>Goes over elements of CMPS that do not end the repetition, as many as the two pages hold, and returns how many. The last one that counts is
-    /// the caller's, for its flags, and so is one whose bytes are not at hand.</summary>
+    /// <summary>Goes over elements of CMPS that do not end the repetition, as many as the two pages hold, and returns how many. The one that ends it is the
+    /// caller's, and so are those whose bytes are not at hand.</summary>
+    /// <param name="count">At least 2.</param>
     private static ulong CompareRun<T, TAddress>(CpuState* s, Op* o, ulong count)
         where T : unmanaged
         where TAddress : unmanaged
@@ -334,7 +333,7 @@ internal static unsafe class Strings
         }
         ulong from = Width.Get<TAddress>(s, Slots.Rsi);
         ulong to = Width.Get<TAddress>(s, Slots.Rdi);
-        ulong run = Math.Min(Math.Min(Elements<T, TAddress>(from, SourceLinear(s, o, from)), Elements<T, TAddress>(to, DestinationLinear(s, o, to))), count);
+        ulong run = Math.Min(Math.Min(Elements<T, TAddress>(from, SourceLinear(s, o, from)), Elements<T, TAddress>(to, DestinationLinear(s, o, to))), count - 1);
         byte* source = Readable(s, SourceLinear(s, o, from));
         byte* destination = Readable(s, DestinationLinear(s, o, to));
         if (run == 0 || source == null || destination == null)
@@ -342,8 +341,14 @@ internal static unsafe class Strings
             return 0;
         }
         ulong equal = (ulong)new ReadOnlySpan<T>(source, (int)run).CommonPrefixLength(new ReadOnlySpan<T>(destination, (int)run));
-        Width.Set<TAddress>(s, Slots.Rsi, from + (equal * (ulong)sizeof(T)));
-        Width.Set<TAddress>(s, Slots.Rdi, to + (equal * (ulong)sizeof(T)));
+        if (equal != 0)
+        {
+            ulong last = Width.From(((T*)source)[equal - 1]);
+            Sub.Apply<T>(s, last, last);
+            Width.Set<TAddress>(s, Slots.Rsi, from + (equal * (ulong)sizeof(T)));
+            Width.Set<TAddress>(s, Slots.Rdi, to + (equal * (ulong)sizeof(T)));
+            Width.Set<TAddress>(s, Slots.Rcx, count - equal);
+        }
         return equal;
     }
 
@@ -357,7 +362,7 @@ internal static unsafe class Strings
             return 0;
         }
         ulong at = Width.Get<TAddress>(s, Slots.Rdi);
-        ulong run = Math.Min(Elements<T, TAddress>(at, DestinationLinear(s, o, at)), count);
+        ulong run = Math.Min(Elements<T, TAddress>(at, DestinationLinear(s, o, at)), count - 1);
         byte* host = Readable(s, DestinationLinear(s, o, at));
         if (run == 0 || host == null)
         {
@@ -373,7 +378,12 @@ internal static unsafe class Strings
             _ => Find(new ReadOnlySpan<ulong>(host, (int)run), wanted, equal),
         };
         ulong passed = found < 0 ? run : (ulong)found;
-        Width.Set<TAddress>(s, Slots.Rdi, at + (passed * (ulong)sizeof(T)));
+        if (passed != 0)
+        {
+            Sub.Apply<T>(s, wanted, Width.From(((T*)host)[passed - 1]));
+            Width.Set<TAddress>(s, Slots.Rdi, at + (passed * (ulong)sizeof(T)));
+            Width.Set<TAddress>(s, Slots.Rcx, count - passed);
+        }
         return passed;
     }
 
