@@ -48,6 +48,7 @@ internal sealed class CodeForm
         // Where a register could be memory, EVEX may say how it is rounded in the bit that broadcasts memory.
         OnlyInRegister |= info.CanUseRoundingControl;
         Mnemonic = info.Mnemonic;
+        Opcode = info.OpCode;
         Kind = NativeSet.Classify(code, info, Fields);
     }
 
@@ -63,6 +64,9 @@ internal sealed class CodeForm
     public bool OnlyInRegister { get; }
 
     public Mnemonic Mnemonic { get; }
+
+    /// <summary>Without escapes.</summary>
+    public uint Opcode { get; }
 
     public Field[] Fields { get; }
 

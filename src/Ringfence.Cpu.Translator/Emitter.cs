@@ -94,6 +94,12 @@ internal sealed unsafe class Emitter(CodeMemory memory)
         Displacement(label);
     }
 
+    public void Call(Label label)
+    {
+        Byte(0xE8);
+        Displacement(label);
+    }
+
     public void Jump(int condition, Label label)
     {
         Byte(0x0F);

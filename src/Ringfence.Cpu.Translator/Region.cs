@@ -157,6 +157,11 @@ internal sealed unsafe class Region
                 {
                     waiting.Push(taken);
                 }
+                if (block.Instructions[^1].Kind == NativeKind.Call)
+                {
+                    // Where it returns to.
+                    waiting.Push(block.End);
+                }
                 at = block.Following;
                 if (at == null && block.Taken is { } jumped && !block.Instructions[^1].Decoded.Code.IsCallNear())
                 {
@@ -282,7 +287,7 @@ internal sealed unsafe class Region
     private RflagsBits LiveOut(RegionBlock block)
     {
         GuestInstruction last = block.Instructions[^1];
-        if (last.Kind == NativeKind.Call || (block.Taken == null && block.Following == null))
+        if (block.Taken == null && block.Following == null)
         {
             return AllFlags;
         }

@@ -98,6 +98,7 @@ internal sealed unsafe partial class RegionCompiler
         _e.LoadAddress(_is64, Host.Scratch, Host.Scratch, i.Next);
         StorePushed(Host.Scratch, displacement);
         MoveStack(-WordBytes);
+        CallOnHost(i);
         if (direct)
         {
             GoTo(_block.Taken!.Value, i.LiveAfter, i.Offset);
@@ -107,15 +108,68 @@ internal sealed unsafe partial class RegionCompiler
         Dispatch(null);
     }
 
+    /// <summary>
+    /// Calls the code that follows on the host too, so that a return finds its way, and the host's processor foresees it. Beside the return address lies the
+    /// guest's, which is in <see cref="Host.Scratch"/>: what returns compares it.
+    /// </summary>
+    private void CallOnHost(GuestInstruction i)
+    {
+        if (_region.Alone || i.Next >= Region.PageBytes)
+        {
+            // What returns to another page knows nothing of this one.
+            return;
+        }
+        Label deep = new();
+        Label back = new();
+        Label callee = new();
+        _e.WithState(0x3B, Host.Rsp, StateOffsets.StackLimit);
+        _e.Jump(Condition.Below, deep);
+        _e.Bind(back);
+        _e.Push(Host.Scratch);
+        _e.Call(callee);
+        _e.LoadAddress(true, Host.Rsp, Host.Rsp, 8);
+        FlagHome flags = _flags;
+        _flags = FlagHome.Memory;
+        GoTo(i.Next, Region.AllFlags, -1);
+        _flags = flags;
+        _e.Bind(callee);
+        _cold.Add(() =>
+        {
+            _e.Bind(deep);
+            _e.Transfer(0xE8, _routines.ForgetCalls);
+            _e.Jump(back);
+        });
+    }
+
     private void Return(GuestInstruction i)
     {
         ref Instruction d = ref i.Decoded;
         ClobberFlags(i.LiveBefore);
         int popped = WordBytes + (d.OpCount > 0 ? d.Immediate16 : 0);
         int displacement = StackOperand(i, Host.GuestRsp, 0, false);
+        (RegionBlock block, Label? leave) = (_block, _leave);
         _e.Memory(_is64, 0x8B, Host.Address, Host.Address, displacement);
         MoveStack(popped);
-        Dispatch(popped);
+        if (_region.Alone)
+        {
+            Dispatch(popped);
+            return;
+        }
+        Label miss = new();
+        _e.StateImmediate(false, 7, StateOffsets.Attention, 0);
+        _e.Jump(Condition.NotEqual, miss);
+        _e.Memory(true, 0x3B, Host.Address, Host.Rsp, 8);
+        _e.Jump(Condition.NotEqual, miss);
+        _e.Immediate(true, 4, Host.Address, -Region.PageBytes);
+        _e.Store(StateOffsets.CodePage, Host.Address);
+        _e.Byte(0xC3);
+        _cold.Add(() =>
+        {
+            _e.Bind(miss);
+            _e.Transfer(0xE8, _routines.ForgetCall);
+            (_block, _instruction, _leave, _pointers) = (block, i, leave, default);
+            Dispatch(popped);
+        });
     }
 
     /// <summary>Brings the target of an indirect transfer into <see cref="Host.Address"/>.</summary>

@@ -133,6 +133,10 @@ internal static unsafe partial class StateOffsets
 
     public static int Spill { get; } = Of(&Nowhere->Translated.Spill);
 
+    public static int HostStack { get; } = Of(&Nowhere->Translated.HostStack);
+
+    public static int StackLimit { get; } = Of(&Nowhere->Translated.StackLimit);
+
     public static int Turns { get; } = Of(&Nowhere->Translated.Turns);
 
     public static int Patience { get; } = Of(&Nowhere->Translated.Patience);

@@ -12,6 +12,11 @@ internal sealed unsafe partial class RegionCompiler
         {
             EnsureVectors(i);
         }
+        if (IsTurned(i))
+        {
+            Turn(i);
+            return;
+        }
         int memory = MemoryIndex(i);
         HostOperand inMemory = memory >= 0 ? MemoryOperand(i, d.MemorySize.GetSize(), WritesOperand(i)) : HostOperand.None;
         NeedOldFlags(i);
@@ -77,9 +82,37 @@ internal sealed unsafe partial class RegionCompiler
         }
     }
 
+    /// <summary>An operation of two registers of which the second, in ModRM.reg, lives in the state and the first does not: the other encoding, with the
+    /// operands exchanged, has the state's as its memory operand.</summary>
+    private static bool IsTurned(GuestInstruction i)
+    {
+        ref Instruction d = ref i.Decoded;
+        return i.Kind == NativeKind.General && i.Form.Fields is [Field.Rm, Field.Reg] && d.Op0Kind == OpKind.Register && d.Op0Register.GetSize() >= 4
+            && i.Form.Mnemonic is Mnemonic.Mov or Mnemonic.Add or Mnemonic.Adc or Mnemonic.And or Mnemonic.Or or Mnemonic.Sub or Mnemonic.Sbb
+                or Mnemonic.Xor or Mnemonic.Cmp
+            && HostOf(Number(d.Op0Register)) >= 0 && HostOf(Number(d.Op1Register)) < 0;
+    }
+
+    private void Turn(GuestInstruction i)
+    {
+        const int Direction = 2;
+        ref Instruction d = ref i.Decoded;
+        NeedOldFlags(i);
+        int opcode = (int)i.Form.Opcode | Direction;
+        _e.Memory(d.Op0Register.GetSize() == 8, opcode, HostOf(Number(d.Op0Register)), Host.State, StateOffsets.Gpr(Number(d.Op1Register)) - Host.StateBias);
+        if (i.Writes != RflagsBits.None)
+        {
+            _flags = FlagHome.Host;
+        }
+    }
+
     /// <summary>How many host registers besides its own an instruction needs for its operands.</summary>
     public static int ScratchNeeded(GuestInstruction i)
     {
+        if (IsTurned(i))
+        {
+            return 0;
+        }
         ref Instruction d = ref i.Decoded;
         int needed = 0;
         int last = -1;

@@ -33,9 +33,12 @@ internal sealed unsafe partial class Routines
         _avx512 = avx512;
         _alone = alone;
         int leave = Leave = WriteLeave();
-        WriteEnter();
         WriteExit(leave);
         WriteDispatch(leave);
+        WriteBottom();
+        WriteEnter();
+        WriteForgetCall();
+        WriteForgetCalls();
         WriteLoadVectors();
         WriteLoadAvx512();
         WriteLocate();
@@ -86,6 +89,10 @@ internal sealed unsafe partial class Routines
             _e.Push(register);
         }
         _e.LoadAddress(true, Host.State, Host.Rdi, Host.StateBias);
+        _e.Store(StateOffsets.HostStack, Host.Rsp);
+        _e.LoadAddress(true, Host.Scratch, Host.Rsp, -CallBytes);
+        _e.Store(StateOffsets.StackLimit, Host.Scratch);
+        PushBottom();
         _e.Move(Host.Address, Host.Rsi);
         foreach ((int guest, int host) in Pinned)
         {
@@ -111,6 +118,7 @@ internal sealed unsafe partial class Routines
         _e.Jump(Condition.NotEqual, loaded);
         _e.Bind(saved);
         _e.Move(Host.Rax, Host.Scratch);
+        _e.Load(Host.Rsp, StateOffsets.HostStack);
         foreach (int register in (ReadOnlySpan<int>)[15, 14, 13, 12, Host.Rbp, Host.Rbx])
         {
             _e.Pop(register);

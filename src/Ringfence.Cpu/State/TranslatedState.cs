@@ -11,6 +11,9 @@ namespace Ringfence.Cpu.State;
 [StructLayout(LayoutKind.Sequential)]
 public unsafe struct TranslatedState
 {
+    /// <summary>The host's stack pointer after translated code was entered, and how far calls may take it down.</summary>
+    public ulong HostStack;
+    public ulong StackLimit;
     /// <summary>The host's MXCSR while the guest's is loaded.</summary>
     public ulong HostMxcsr;
     /// <summary>Operands for which there is no register.</summary>
