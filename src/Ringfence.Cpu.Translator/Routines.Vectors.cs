@@ -58,14 +58,21 @@ internal sealed unsafe partial class Routines
         _e.Jump(Condition.NotEqual, refused);
         _e.Memory(false, 0x1AE, 3, Host.State, StateOffsets.HostMxcsr - Host.StateBias);
         _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.Mxcsr - Host.StateBias);
-        _vectors.Legacy(false);
+        _vectors.LoadLegacy();
         SetLoaded(StateOffsets.VectorsLoaded, LegacyLoaded);
     }
 
     /// <summary>As many as are loaded.</summary>
     private void MoveVectors(bool store)
     {
-        _vectors.Legacy(store);
+        if (store)
+        {
+            _vectors.MoveLegacy(true);
+        }
+        else
+        {
+            _vectors.LoadLegacy();
+        }
         if (_avx512)
         {
             Label done = new();

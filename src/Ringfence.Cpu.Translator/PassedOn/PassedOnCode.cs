@@ -58,7 +58,7 @@ internal sealed unsafe class PassedOnCode : IDisposable
         _e.Push(Host.State);
         _e.LoadAddress(true, Host.State, Host.Rdi, Host.StateBias);
         LoadControl(StateOffsets.HostMxcsr, StateOffsets.Mxcsr);
-        vectors.Legacy(false);
+        vectors.MoveLegacy(false);
         vectors.Avx512(false);
         _e.Load(Host.Rax, StateOffsets.Spill);
         _e.Register(false, 0xFF, 2, Host.Rsi);
@@ -67,7 +67,7 @@ internal sealed unsafe class PassedOnCode : IDisposable
         _e.Bytes([0x9F, 0x0F, 0x90, 0xC0]);
         _e.Byte(0x66);
         _e.Memory(false, 0x89, Host.Rax, Host.State, StateOffsets.HostFlags - Host.StateBias);
-        vectors.Legacy(true);
+        vectors.MoveLegacy(true);
         vectors.Avx512(true);
         LoadControl(StateOffsets.Mxcsr, StateOffsets.HostMxcsr);
         // VZEROUPPER.
