@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using Ringfence.Debugging;
 using Ringfence.Devices.Display;
 using Ringfence.Engine;
+using Ringfence.Engine.Kvm;
 using Ringfence.Engine.Software;
 using Ringfence.Firmware;
 using Ringfence.Machine;
@@ -22,7 +23,16 @@ internal static class RunCommand
     /// <returns>The exit code. What there is to say is on <paramref name="error"/>, after the terminal has been restored.</returns>
     public static int Run(RunOptions options, TextWriter output, TextWriter error)
     {
-        IEngine engine = ChooseEngine(options);
+        IEngine engine;
+        try
+        {
+            engine = ChooseEngine(options);
+        }
+        catch (KvmException e)
+        {
+            error.WriteLine($"ringfence: {e.Message}");
+            return ExitCode.EngineFailed;
+        }
         if (options.Cpus > engine.Capabilities.MaximumVcpus)
         {
             throw new UsageException(
@@ -40,6 +50,11 @@ internal static class RunCommand
         {
             throw new UsageException($"--cpu: {e.Message}");
         }
+        catch (KvmException e)
+        {
+            error.WriteLine($"ringfence: {e.Message}");
+            return ExitCode.EngineFailed;
+        }
         catch (Exception e) when (e is GuestLoadException or InsufficientMemoryException or HostFileException or IOException or UnauthorizedAccessException)
         {
             error.WriteLine($"ringfence: {e.Message.ReplaceLineEndings(" ")}");
@@ -47,8 +62,12 @@ internal static class RunCommand
         }
     }
 
-    private static SoftwareEngine ChooseEngine(RunOptions options)
+    private static IEngine ChooseEngine(RunOptions options)
     {
+        if (options.Engine == EngineNames.Kvm)
+        {
+            return new KvmEngine(SoftwareOptions.Best with { CodeCache = options.CodeCache });
+        }
         if (options.Engine == EngineNames.Translator && !SoftwareOptions.CanTranslate)
         {
             throw new UsageException("--engine: the translator is for Linux on x86-64: --engine interpreter runs anywhere");

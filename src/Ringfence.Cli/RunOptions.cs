@@ -64,9 +64,9 @@ internal sealed record RunOptions
         {
             throw new UsageException("--bios: a BIOS image starts alone, without --kernel, --initrd and --append");
         }
-        if ((raw.PerfMap || raw.Verify) && raw.Engine == EngineNames.Interpreter)
+        if ((raw.PerfMap || raw.Verify) && raw.Engine is EngineNames.Interpreter or EngineNames.Kvm)
         {
-            throw new UsageException($"{(raw.Verify ? "--verify" : "--perf-map")}: it is for what is translated: not with --engine interpreter");
+            throw new UsageException($"{(raw.Verify ? "--verify" : "--perf-map")}: it is for what is translated: not with --engine {raw.Engine}");
         }
         if (raw.Verify && raw.Cpus is not null && ParseCpus(raw.Cpus) != 1)
         {

@@ -1,0 +1,178 @@
+using Ringfence.Cpu;
+using Ringfence.Cpu.Models;
+using Ringfence.Engine.Kvm.Native;
+using Ringfence.Engine.Software;
+using Ringfence.Host;
+
+namespace Ringfence.Engine.Kvm;
+
+/// <summary>What the vCPUs of one machine have in common: the kernel's virtual machine with its memory, and time.</summary>
+internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
+{
+    /// <summary>Below the test device, above the APICs: nothing of the board is there.</summary>
+    private const ulong HelperPages = 0xFEFF_C000;
+    private const uint RomSlot = 8;
+    private const ulong InvalidUnknownAndFiltered = 7;
+    private const long SettableTscHertz = Processor.TscHertz;
+
+    /// <summary>MSRs that belong to the processor that runs guest code. All others are ours: memory types, TSC and its adjustment, the APIC's.</summary>
+    private static readonly (uint First, uint Count)[] s_kernelMsrs =
+        [(0x48, 2), (0x174, 3), (0x277, 1), (0xDA0, 1), (0xC000_0080, 5), (0xC000_0100, 4)];
+
+    private readonly KvmVmDescriptor _vm;
+    private readonly KvmVcpuDescriptor[] _vcpus;
+    private readonly GuestMemory _memory;
+    private readonly IClock _host;
+    private readonly KvmHostTraits _traits;
+    private int _wantingStops;
+    private volatile bool _ownCodeRan;
+    private volatile bool _ownCode;
+
+    public KvmMachine(KvmSystem system, VmOptions options, CpuModel model, KvmHostTraits traits)
+    {
+        _memory = options.Memory;
+        _host = options.Clock;
+        _traits = traits;
+        _vcpus = new KvmVcpuDescriptor[options.Vcpus];
+        _vm = system.CreateVm();
+        try
+        {
+            _vm.SetHelperPages(HelperPages);
+            if (traits.TellsEmulationFailures)
+            {
+                _vm.Enable(KvmCapability.ExitOnEmulationFailure, 1);
+            }
+            _vm.Enable(KvmCapability.UserSpaceMsr, InvalidUnknownAndFiltered);
+            _vm.AllowMsrs(s_kernelMsrs);
+            MapMemory(true);
+            int size = system.RunSize;
+            for (int i = 0; i < _vcpus.Length; i++)
+            {
+                _vcpus[i] = _vm.CreateVcpu(i, size);
+            }
+            ClockHertz = SetTime(out ulong origin, out long hostHertz);
+            Clock = new TscClock(_host, ClockHertz, hostHertz, origin);
+            Model = KvmCpuid.Filter(model, traits.Cpuid, TscSettable);
+            for (int i = 0; i < _vcpus.Length; i++)
+            {
+                _vcpus[i].SetCpuid(KvmCpuid.Entries(Model, i, _vcpus.Length, ClockHertz));
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The model that was asked for, as it can be on this host.</summary>
+    public CpuModel Model { get; }
+
+    public IClock Clock { get; }
+
+    public long ClockHertz { get; }
+
+    /// <summary>Whether a guest's time-stamp counter can be another than the host's.</summary>
+    public bool TscSettable { get; private set; }
+
+    /// <summary>The offset that makes a guest's counter the clock's count.</summary>
+    public ulong TscBase { get; private set; }
+
+    public KvmHostTraits Traits => _traits;
+
+    /// <summary>Guest code runs in our own at present.</summary>
+    public bool OwnCode => _ownCode || Volatile.Read(ref _wantingStops) != 0;
+
+    /// <summary>Our own code runs guest code, or has done what an instruction of the guest's does to memory and translations.</summary>
+    public void NoteOwnCode() => _ownCodeRan = true;
+
+    /// <summary>Moves the machine's guest code to our own processors, or back. Only while none runs.</summary>
+    public void SetOwnCode(bool own)
+    {
+        _ownCode = own;
+        ForgetDerived();
+    }
+
+    /// <summary>A vCPU's debugger wants stops, or none any more. Only while none runs.</summary>
+    public void CountStops(int change)
+    {
+        Interlocked.Add(ref _wantingStops, change);
+        ForgetDerived();
+    }
+
+    public IGuestRunner Create(Processor processor) => new KvmProcessor(this, _vcpus[processor.ApicId], processor);
+
+    public void Dispose()
+    {
+        foreach (KvmVcpuDescriptor? vcpu in _vcpus)
+        {
+            vcpu?.Dispose();
+        }
+        _vm.Dispose();
+    }
+
+    /// <summary>Where the kernel shadows the guest's page tables it has not seen what our own code wrote to them. Memory taken away and given again makes
+    /// it forget them.</summary>
+    private void ForgetDerived()
+    {
+        if (_ownCodeRan && !OwnCode)
+        {
+            _ownCodeRan = false;
+            Generation++;
+            if (!_traits.NestedPaging)
+            {
+                MapMemory(false);
+                MapMemory(true);
+            }
+        }
+    }
+
+    /// <summary>Counts how often translations in the kernel's vCPUs have become stale as a whole.</summary>
+    public int Generation { get; private set; }
+
+    private void MapMemory(bool there)
+    {
+        uint slot = 0;
+        foreach (MemoryRegion region in _memory.Regions)
+        {
+            _vm.SetMemory(slot++, region.Address, there ? region.Length : 0, region.HostAddress);
+        }
+        MemoryRegion rom = _memory.Rom;
+        if (rom.Length != 0)
+        {
+            _vm.SetMemory(RomSlot, rom.Address, there ? rom.Length : 0, rom.HostAddress, readOnly: true);
+        }
+    }
+
+    /// <summary>Guests' time stamps: nanoseconds from 0 on where the kernel can scale and offset; otherwise what it can.</summary>
+    private long SetTime(out ulong origin, out long hostHertz)
+    {
+        const ulong Probe = 0x1234_5678_9ABC;
+        KvmVcpuDescriptor first = _vcpus[0];
+        hostHertz = first.TscKilohertz * 1000L;
+        origin = 0;
+        if (!_traits.TscOffset)
+        {
+            return hostHertz;
+        }
+        // Some kernels take an offset and forget it.
+        first.TscOffset = Probe;
+        TscSettable = first.TscOffset == Probe;
+        if (!TscSettable)
+        {
+            return hostHertz;
+        }
+        long hertz = hostHertz;
+        if (_traits.TscScaling)
+        {
+            hertz = SettableTscHertz;
+            foreach (KvmVcpuDescriptor vcpu in _vcpus)
+            {
+                vcpu.TscKilohertz = (int)(hertz / 1000);
+            }
+        }
+        origin = TscClock.HostTsc;
+        TscBase = 0 - (ulong)((UInt128)origin * (ulong)hertz / (ulong)hostHertz);
+        return hertz;
+    }
+}

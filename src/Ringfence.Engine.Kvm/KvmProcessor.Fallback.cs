@@ -1,0 +1,59 @@
+using Iced.Intel;
+using Ringfence.Cpu;
+using Ringfence.Cpu.State;
+
+namespace Ringfence.Engine.Kvm;
+
+/// <summary>What KVM cannot emulate our own processor does: one instruction, and the state goes back.</summary>
+internal sealed unsafe partial class KvmProcessor
+{
+    private const ulong BytesAreThere = 1;
+    private const int LongestInstruction = 15;
+
+    private readonly SortedDictionary<string, long> _fallbacks = [];
+    private readonly byte[] _code = new byte[LongestInstruction];
+
+    private RunResult? FallBack()
+    {
+        (string name, StateGroups groups) = Inspect();
+        _fallbacks[name] = _fallbacks.GetValueOrDefault(name) + 1;
+        Fetch(groups);
+        _processor.SetStops([], step: true);
+        RunResult result = _processor.Run();
+        _processor.SetStops([], step: false);
+        return result == RunResult.Stopped ? null : result;
+    }
+
+    /// <summary>The instruction that failed, and what of the state it may need. The kernel gives its bytes; where it does not, all is needed.</summary>
+    private (string Name, StateGroups Groups) Inspect()
+    {
+        byte* bytes = (byte*)&_run->InternalError.Data[1];
+        int size = bytes[0];
+        if (_run->InternalError.Count < 3 || (_run->InternalError.Data[0] & BytesAreThere) == 0 || size is 0 or > LongestInstruction)
+        {
+            return ("unknown", StateGroups.All);
+        }
+        Fetch(StateGroups.Core);
+        new ReadOnlySpan<byte>(bytes + 1, size).CopyTo(_code);
+        int bits = (_s->Efer & 0x400) != 0 && _s->Cs.Is(SegmentAttributes.Long) ? 64 : _s->Cs.Is(SegmentAttributes.Big) ? 32 : 16;
+        Instruction instruction = Decoder.Create(bits, new ByteArrayCodeReader(_code, 0, size)).Decode();
+        if (instruction.IsInvalid)
+        {
+            return ("unknown", StateGroups.All);
+        }
+        StateGroups groups = StateGroups.Core | StateGroups.Debug;
+        groups |= instruction.IsPrivileged || TouchesMsrs(instruction.Mnemonic) ? StateGroups.Msrs : 0;
+        groups |= instruction.Code.CpuidFeatures().All(IsInteger) ? 0 : StateGroups.Fpu;
+        return (instruction.Mnemonic.ToString().ToLowerInvariant(), groups);
+    }
+
+    private static bool TouchesMsrs(Mnemonic mnemonic) =>
+        mnemonic is Mnemonic.Syscall or Mnemonic.Sysret or Mnemonic.Sysretq or Mnemonic.Sysenter or Mnemonic.Sysexit or Mnemonic.Sysexitq or Mnemonic.Swapgs
+            or Mnemonic.Rdtscp or Mnemonic.Rdpid;
+
+    private static bool IsInteger(CpuidFeature feature) =>
+        feature is CpuidFeature.INTEL8086 or CpuidFeature.INTEL8086_ONLY or CpuidFeature.INTEL186 or CpuidFeature.INTEL286 or CpuidFeature.INTEL386
+            or CpuidFeature.INTEL486 or CpuidFeature.X64 or CpuidFeature.CX8 or CpuidFeature.CMPXCHG16B or CpuidFeature.CMOV or CpuidFeature.MOVBE
+            or CpuidFeature.POPCNT or CpuidFeature.LZCNT or CpuidFeature.BMI1 or CpuidFeature.BMI2 or CpuidFeature.ADX or CpuidFeature.RDRAND
+            or CpuidFeature.RDSEED or CpuidFeature.CLFSH or CpuidFeature.CLFLUSHOPT or CpuidFeature.CLWB or CpuidFeature.CLZERO or CpuidFeature.MULTIBYTENOP;
+}
