@@ -24,6 +24,9 @@ public sealed class KvmEngine : IEngine
         _traits = KvmHostTraits.Read(system);
     }
 
+    /// <summary>VT-x or AMD-V is under it. Other modules of KVM's do without, and may emulate all that is not user mode.</summary>
+    public bool RunsSupervisorNatively => _traits.Module is "kvm_intel" or "kvm_amd";
+
     public EngineCapabilities Capabilities => new("kvm", MaximumVcpus: 32, CountsInstructions: false, Debugs: true);
 
     public IReadOnlyList<CpuDescription> CpuModels => [.. CpuModel.All.Select(Describe)];

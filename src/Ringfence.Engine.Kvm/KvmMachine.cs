@@ -22,7 +22,6 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     private readonly KvmVmDescriptor _vm;
     private readonly KvmVcpuDescriptor[] _vcpus;
     private readonly GuestMemory _memory;
-    private readonly IClock _host;
     private readonly KvmHostTraits _traits;
     private int _wantingStops;
     private volatile bool _ownCodeRan;
@@ -31,7 +30,7 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     public KvmMachine(KvmSystem system, VmOptions options, CpuModel model, KvmHostTraits traits)
     {
         _memory = options.Memory;
-        _host = options.Clock;
+        HostClock = options.Clock;
         _traits = traits;
         _vcpus = new KvmVcpuDescriptor[options.Vcpus];
         _vm = system.CreateVm();
@@ -51,7 +50,7 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
                 _vcpus[i] = _vm.CreateVcpu(i, size);
             }
             ClockHertz = SetTime(out ulong origin, out long hostHertz);
-            Clock = new TscClock(_host, ClockHertz, hostHertz, origin);
+            Clock = new TscClock(HostClock, ClockHertz, hostHertz, origin);
             Model = KvmCpuid.Filter(model, traits.Cpuid, TscSettable);
             for (int i = 0; i < _vcpus.Length; i++)
             {
@@ -71,6 +70,9 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     public IClock Clock { get; }
 
     public long ClockHertz { get; }
+
+    /// <summary>The machine's clock.</summary>
+    public IClock HostClock { get; }
 
     /// <summary>Whether a guest's time-stamp counter can be another than the host's.</summary>
     public bool TscSettable { get; private set; }

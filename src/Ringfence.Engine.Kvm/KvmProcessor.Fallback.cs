@@ -1,6 +1,7 @@
 using Iced.Intel;
 using Ringfence.Cpu;
 using Ringfence.Cpu.State;
+using Ringfence.Engine.Software;
 
 namespace Ringfence.Engine.Kvm;
 
@@ -18,10 +19,29 @@ internal sealed unsafe partial class KvmProcessor
         (string name, StateGroups groups) = Inspect();
         _fallbacks[name] = _fallbacks.GetValueOrDefault(name) + 1;
         Fetch(groups);
+        RunResult result = Step();
+        return result == RunResult.Stopped ? null : result;
+    }
+
+    /// <summary>KVM does not say which exceptions led to a triple fault. Where it leaves the state as it was before, our processor meets the same ones.</summary>
+    private void ExplainShutdown()
+    {
+        Fetch();
+        VcpuState there = StateConversion.Save(_processor);
+        if (Step() != RunResult.Shutdown)
+        {
+            StateConversion.Load(there, _processor);
+            _processor.StateLoaded();
+            ShutdownReport = "KVM reports a shutdown, and not which exceptions led there";
+        }
+    }
+
+    private RunResult Step()
+    {
         _processor.SetStops([], step: true);
         RunResult result = _processor.Run();
         _processor.SetStops([], step: false);
-        return result == RunResult.Stopped ? null : result;
+        return result;
     }
 
     /// <summary>The instruction that failed, and what of the state it may need. The kernel gives its bytes; where it does not, all is needed.</summary>

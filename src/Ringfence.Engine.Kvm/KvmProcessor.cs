@@ -30,6 +30,7 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
     /// <summary>The page tells of the vCPU as it is.</summary>
     private bool _pageIsFresh;
     private bool _stopsWanted;
+    private long? _ahead;
 
     public KvmProcessor(KvmMachine machine, KvmVcpuDescriptor vcpu, Processor processor)
     {
@@ -55,6 +56,7 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
     public RunResult Run()
     {
         ShutdownReport = null;
+        _ahead = null;
         try
         {
             return RunGuest();
@@ -128,22 +130,20 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         }
     }
 
-    public VcpuState ToMachineTime(VcpuState state) => Shift(state, 1);
+    public VcpuState ToMachineTime(VcpuState state) => Shift(state, Ahead());
 
-    public VcpuState FromMachineTime(VcpuState state) => Shift(state, -1);
+    public VcpuState FromMachineTime(VcpuState state) => Shift(state, -Ahead());
 
     public void Dispose() => NativeMemory.AlignedFree(_xsave);
 
-    /// <summary>The clock of a vCPU here is not the machine's: at this moment they differ by so much.</summary>
-    private VcpuState Shift(VcpuState state, int sign)
+    /// <summary>How far the clock of a vCPU here is ahead of the machine's. As long as the vCPU does not run it is the same, so that what is loaded is saved.</summary>
+    private long Ahead() => _ahead ??= _machine.Clock.Now - _machine.HostClock.Now;
+
+    private static VcpuState Shift(VcpuState state, long ahead) => state with
     {
-        long ahead = sign * (_machine.Clock.Now - ((TscClock)_machine.Clock).Host.Now);
-        return state with
-        {
-            TscOffset = state.TscOffset + (ulong)ahead,
-            Apic = state.Apic with { TimerStart = state.Apic.TimerStart - ahead },
-        };
-    }
+        TscOffset = state.TscOffset + (ulong)ahead,
+        Apic = state.Apic with { TimerStart = state.Apic.TimerStart - ahead },
+    };
 
     private void NameThread()
     {
@@ -235,7 +235,7 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
             case KvmExitReason.InterruptWindow or KvmExitReason.TaskPriority or KvmExitReason.Interrupted:
                 return null;
             case KvmExitReason.Shutdown:
-                ShutdownReport = "KVM reports a shutdown, and not which exceptions led there";
+                ExplainShutdown();
                 return RunResult.Shutdown;
             case KvmExitReason.InternalError when _run->InternalError.Suberror == EmulationFailure:
                 return FallBack();

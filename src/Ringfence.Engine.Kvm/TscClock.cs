@@ -1,4 +1,5 @@
 using Ringfence.Host;
+using ITimer = Ringfence.Host.ITimer;
 
 namespace Ringfence.Engine.Kvm;
 
@@ -17,23 +18,21 @@ internal sealed unsafe class TscClock(IClock host, long hertz, long hostHertz, u
     /// <summary>The host's time-stamp counter.</summary>
     public static ulong HostTsc => s_read();
 
-    public IClock Host => host;
-
     public long Now => Scale(HostTsc - origin);
 
     public DateTime UtcNow => host.UtcNow;
 
-    public Ringfence.Host.ITimer CreateTimer(Action expired) => new Timer(this, host.CreateTimer(expired));
+    public ITimer CreateTimer(Action expired) => new Timer(this, host.CreateTimer(expired));
 
     private long Scale(ulong ticks) => hertz == hostHertz ? (long)ticks : (long)((UInt128)ticks * (ulong)hertz / (ulong)hostHertz);
 
-    private sealed class Timer(TscClock clock, Ringfence.Host.ITimer timer) : Ringfence.Host.ITimer
+    private sealed class Timer(TscClock clock, ITimer timer) : ITimer
     {
         public void Arm(long deadline)
         {
             // Rounded up: early would be before the guest's own counter says so.
             Int128 wait = (((Int128)deadline - clock.Now) * 1_000_000_000 / clock.Hertz) + 1;
-            timer.Arm((long)Int128.Clamp(clock.Host.Now + wait, 0, long.MaxValue));
+            timer.Arm((long)Int128.Clamp(clock.HostNow + wait, 0, long.MaxValue));
         }
 
         public void Disarm() => timer.Disarm();
@@ -42,4 +41,6 @@ internal sealed unsafe class TscClock(IClock host, long hertz, long hostHertz, u
     }
 
     private long Hertz => hertz;
+
+    private long HostNow => host.Now;
 }
