@@ -20,9 +20,10 @@ internal static class KvmCpuid
 
     /// <summary>The model as it can be here.</summary>
     /// <param name="tscSettable">Whether a guest's time-stamp counter can be another than the host's.</param>
-    public static CpuModel Filter(CpuModel model, IReadOnlyList<KvmCpuidEntry> supported, bool tscSettable)
+    public static CpuModel Filter(CpuModel model, KvmHostTraits traits, bool tscSettable)
     {
-        FeatureSet there = FeatureSet.Of(model.Features.Members().Where(feature => IsSupported(feature.Info(), supported))) | (model.Features & s_ours);
+        FeatureSet there = FeatureSet.Of(model.Features.Members().Where(feature => IsSupported(feature.Info(), traits.Cpuid))) | (model.Features & s_ours);
+        there |= traits.Unasked & CpuFeatures.Implemented;
         there = there.Without(s_never);
         there = tscSettable ? there : there.Without(CpuFeature.TscAdjust);
         return model with { Features = CpuModelCatalog.Instance.Rules.Satisfied(there) };

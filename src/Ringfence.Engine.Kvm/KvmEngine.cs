@@ -25,7 +25,7 @@ public sealed class KvmEngine : IEngine
     }
 
     /// <summary>VT-x or AMD-V is under it. Other modules of KVM's do without, and may emulate all that is not user mode.</summary>
-    public bool RunsSupervisorNatively => _traits.Module is "kvm_intel" or "kvm_amd";
+    public bool RunsSupervisorNatively => _traits.RunsSupervisorNatively;
 
     public EngineCapabilities Capabilities => new("kvm", MaximumVcpus: 32, CountsInstructions: false, Debugs: true);
 
@@ -58,5 +58,5 @@ public sealed class KvmEngine : IEngine
     }
 
     private CpuDescription Describe(CpuModel model) => CpuDescriptions.Describe(
-        KvmCpuid.Filter(model, _traits.Cpuid, _traits.TscOffset), feature => model.Has(feature) ? "not offered by this host's KVM" : null);
+        KvmCpuid.Filter(model, _traits, _traits.TscOffset), feature => model.Has(feature) ? "not offered by this host's KVM" : null);
 }

@@ -1,3 +1,4 @@
+using Ringfence.Cpu.Models;
 using Ringfence.Engine.Kvm.Native;
 
 namespace Ringfence.Engine.Kvm;
@@ -5,10 +6,15 @@ namespace Ringfence.Engine.Kvm;
 /// <summary>What the host's KVM can do, as far as we act on it.</summary>
 /// <param name="Cpuid">What CPUID may tell guests.</param>
 /// <param name="NestedPaging">The processor walks guests' page tables itself; otherwise the kernel keeps shadows of them.</param>
+/// <param name="Unasked">Features that guests find though CPUID was told otherwise.</param>
 /// <param name="Module">The kernel module that runs guest code: kvm_intel, kvm_amd, or another; null if unknown.</param>
 internal sealed record KvmHostTraits(
-    IReadOnlyList<KvmCpuidEntry> Cpuid, bool TellsEmulationFailures, bool TscOffset, bool TscScaling, bool Xsave, bool NestedPaging, string? Module)
+    IReadOnlyList<KvmCpuidEntry> Cpuid, bool TellsEmulationFailures, bool TscOffset, bool TscScaling, bool Xsave, bool NestedPaging, string? Module,
+    FeatureSet Unasked)
 {
+    /// <summary>VT-x or AMD-V runs all of the guest's code. Other modules of KVM's emulate, slowly, what is not user mode.</summary>
+    public bool RunsSupervisorNatively => Module is "kvm_intel" or "kvm_amd";
+
     private const string Modules = "/sys/module";
 
     /// <summary>What we cannot do without, and what it is for.</summary>
@@ -45,7 +51,8 @@ internal sealed record KvmHostTraits(
             system.Check(KvmCapability.TscControl) != 0,
             system.Check(KvmCapability.Xcrs) != 0,
             HasNestedPaging(module),
-            module);
+            module,
+            CpuidProbe.Unasked(system));
     }
 
     private static string? FindModule()

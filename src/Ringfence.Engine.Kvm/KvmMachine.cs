@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Ringfence.Cpu;
 using Ringfence.Cpu.Models;
 using Ringfence.Engine.Kvm.Native;
@@ -11,7 +12,8 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
 {
     /// <summary>Below the test device, above the APICs: nothing of the board is there.</summary>
     private const ulong HelperPages = 0xFEFF_C000;
-    private const uint RomSlot = 8;
+    private const ulong ShadowPage = HelperPages - 4096;
+    private const uint ShadowSlot = 8;
     private const ulong InvalidUnknownAndFiltered = 7;
     private const long SettableTscHertz = Processor.TscHertz;
 
@@ -21,15 +23,17 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
 
     private readonly KvmVmDescriptor _vm;
     private readonly KvmVcpuDescriptor[] _vcpus;
-    private readonly GuestMemory _memory;
     private readonly KvmHostTraits _traits;
+    private readonly Lock _shadowGate = new();
+    /// <summary>Real memory for <see cref="ShadowPage"/>.</summary>
+    private readonly void* _shadowPage = NativeMemory.AlignedAlloc((nuint)GuestMemory.PageSize, (nuint)GuestMemory.PageSize);
+    private int _generation;
     private int _wantingStops;
     private volatile bool _ownCodeRan;
     private volatile bool _ownCode;
 
     public KvmMachine(KvmSystem system, VmOptions options, CpuModel model, KvmHostTraits traits)
     {
-        _memory = options.Memory;
         HostClock = options.Clock;
         _traits = traits;
         _vcpus = new KvmVcpuDescriptor[options.Vcpus];
@@ -43,7 +47,7 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
             }
             _vm.Enable(KvmCapability.UserSpaceMsr, InvalidUnknownAndFiltered);
             _vm.AllowMsrs(s_kernelMsrs);
-            MapMemory(true);
+            MapMemory(options.Memory);
             int size = system.RunSize;
             for (int i = 0; i < _vcpus.Length; i++)
             {
@@ -51,7 +55,7 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
             }
             ClockHertz = SetTime(out ulong origin, out long hostHertz);
             Clock = new TscClock(HostClock, ClockHertz, hostHertz, origin);
-            Model = KvmCpuid.Filter(model, traits.Cpuid, TscSettable);
+            Model = KvmCpuid.Filter(model, traits, TscSettable);
             for (int i = 0; i < _vcpus.Length; i++)
             {
                 _vcpus[i].SetCpuid(KvmCpuid.Entries(Model, i, _vcpus.Length, ClockHertz));
@@ -88,6 +92,21 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     /// <summary>Our own code runs guest code, or has done what an instruction of the guest's does to memory and translations.</summary>
     public void NoteOwnCode() => _ownCodeRan = true;
 
+    /// <summary>Our own code has changed translations, or may have: what the kernel derived from the guest's page tables is worth nothing. Where it keeps
+    /// shadows of them it has not seen what was written. Taking any memory away makes it forget them all: a page that the guest has nothing to do with.</summary>
+    public void ForgetTranslations()
+    {
+        Interlocked.Increment(ref _generation);
+        if (!_traits.NestedPaging)
+        {
+            lock (_shadowGate)
+            {
+                _vm.SetMemory(ShadowSlot, ShadowPage, GuestMemory.PageSize, (nint)_shadowPage);
+                _vm.SetMemory(ShadowSlot, ShadowPage, 0, 0);
+            }
+        }
+    }
+
     /// <summary>Moves the machine's guest code to our own processors, or back. Only while none runs.</summary>
     public void SetOwnCode(bool own)
     {
@@ -111,38 +130,31 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
             vcpu?.Dispose();
         }
         _vm.Dispose();
+        NativeMemory.AlignedFree(_shadowPage);
     }
 
-    /// <summary>Where the kernel shadows the guest's page tables it has not seen what our own code wrote to them. Memory taken away and given again makes
-    /// it forget them.</summary>
     private void ForgetDerived()
     {
         if (_ownCodeRan && !OwnCode)
         {
             _ownCodeRan = false;
-            Generation++;
-            if (!_traits.NestedPaging)
-            {
-                MapMemory(false);
-                MapMemory(true);
-            }
+            ForgetTranslations();
         }
     }
 
     /// <summary>Counts how often translations in the kernel's vCPUs have become stale as a whole.</summary>
-    public int Generation { get; private set; }
+    public int Generation => Volatile.Read(ref _generation);
 
-    private void MapMemory(bool there)
+    private void MapMemory(GuestMemory memory)
     {
         uint slot = 0;
-        foreach (MemoryRegion region in _memory.Regions)
+        foreach (MemoryRegion region in memory.Regions)
         {
-            _vm.SetMemory(slot++, region.Address, there ? region.Length : 0, region.HostAddress);
+            _vm.SetMemory(slot++, region.Address, region.Length, region.HostAddress);
         }
-        MemoryRegion rom = _memory.Rom;
-        if (rom.Length != 0)
+        if (memory.Rom is { Length: not 0 } rom)
         {
-            _vm.SetMemory(RomSlot, rom.Address, there ? rom.Length : 0, rom.HostAddress, readOnly: true);
+            _vm.SetMemory(slot, rom.Address, rom.Length, rom.HostAddress, readOnly: true);
         }
     }
 

@@ -10,17 +10,46 @@ internal sealed unsafe partial class KvmProcessor
 {
     private const ulong BytesAreThere = 1;
     private const int LongestInstruction = 15;
+    private const uint UserMode = 3;
 
     private readonly SortedDictionary<string, long> _fallbacks = [];
+    private readonly bool _emulatesSupervisor;
+    /// <summary>Our own processor runs the guest's system until it goes back to user mode.</summary>
+    private bool _ownSupervisor;
+    private bool _hasFailed;
+    private long _supervisorRuns;
     private readonly byte[] _code = new byte[LongestInstruction];
 
     private RunResult? FallBack()
     {
         (string name, StateGroups groups) = Inspect();
+        _hasFailed = true;
         _fallbacks[name] = _fallbacks.GetValueOrDefault(name) + 1;
+        if (_emulatesSupervisor)
+        {
+            _ownSupervisor = true;
+            return RunSupervisor();
+        }
         Fetch(groups);
         RunResult result = Step();
         return result == RunResult.Stopped ? null : result;
+    }
+
+    /// <summary>Where the kernel emulates what is not user mode, our own processor is faster by far: once it has had to help, it runs until there is user mode
+    /// again. Whoever asks for an exit meanwhile is answered, and the next <see cref="Run"/> goes on here.</summary>
+    private RunResult RunSupervisor()
+    {
+        Fetch();
+        _processor.LeavesForUserMode = true;
+        RunResult result = _processor.Run();
+        _processor.LeavesForUserMode = false;
+        if (result == RunResult.ExitRequested && _s->Cpl == UserMode)
+        {
+            _ownSupervisor = false;
+            _supervisorRuns++;
+            _machine.ForgetTranslations();
+        }
+        return result;
     }
 
     /// <summary>KVM does not say which exceptions led to a triple fault. Where it leaves the state as it was before, our processor meets the same ones.</summary>

@@ -39,6 +39,7 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         _processor = processor;
         _s = processor.State;
         _run = vcpu.Page;
+        _emulatesSupervisor = !machine.Traits.RunsSupervisorNatively;
         _xsave = (byte*)NativeMemory.AlignedAlloc(XsaveBytes * 2, 64);
         vcpu.ReadXsave(_xsave);
         Unsafe.CopyBlock(_xsave + XsaveBytes, _xsave, XsaveBytes);
@@ -51,7 +52,8 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
     public string? ShutdownReport { get; private set; }
 
     public IEnumerable<KeyValuePair<string, long>> Counts =>
-        _fallbacks.Select(fallback => KeyValuePair.Create($"fallback: {fallback.Key}", fallback.Value));
+        _fallbacks.Select(fallback => KeyValuePair.Create($"fallback: {fallback.Key}", fallback.Value))
+            .Append(KeyValuePair.Create("stays in our supervisor", _supervisorRuns)).Where(count => count.Value != 0);
 
     public RunResult Run()
     {
@@ -75,6 +77,10 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
             _machine.NoteOwnCode();
             return _processor.Run();
         }
+        if (_ownSupervisor)
+        {
+            return RunSupervisor();
+        }
         NameThread();
         while (true)
         {
@@ -87,6 +93,11 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
             if (!Prepare())
             {
                 return RunResult.ExitRequested;
+            }
+            if (_ownSupervisor)
+            {
+                Volatile.Write(ref _inside, 0);
+                return RunSupervisor();
             }
             int error = _vcpu.Run();
             Volatile.Write(ref _inside, 0);
@@ -199,6 +210,11 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
     /// <summary>An interrupt waits: in with it, or the kernel is to tell when it can be taken.</summary>
     private void PassInterrupt()
     {
+        if (_emulatesSupervisor && _hasFailed)
+        {
+            _ownSupervisor = true;
+            return;
+        }
         if (_pageIsFresh && _run->ReadyForInterrupt != 0 && _run->InterruptFlag != 0)
         {
             int vector = _processor.Apic.Acknowledge(_processor.Bus);
