@@ -107,11 +107,15 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
         }
     }
 
-    /// <summary>Moves the machine's guest code to our own processors, or back. Only while none runs.</summary>
-    public void SetOwnCode(bool own)
+    /// <summary>Guest code is to run in our own. Set only while none runs.</summary>
+    public bool OwnCodeChosen
     {
-        _ownCode = own;
-        ForgetDerived();
+        get => _ownCode;
+        set
+        {
+            _ownCode = value;
+            ForgetDerived();
+        }
     }
 
     /// <summary>A vCPU's debugger wants stops, or none any more. Only while none runs.</summary>

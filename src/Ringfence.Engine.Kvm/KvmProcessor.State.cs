@@ -63,6 +63,10 @@ internal sealed unsafe partial class KvmProcessor
         {
             Settle();
             FetchCore();
+            if (_emulatesSupervisor && _s->Cpl == 3 && (long)_s->Rip < 0)
+            {
+                missing |= StateGroups.Msrs;
+            }
         }
         if ((missing & StateGroups.Fpu) != 0)
         {
@@ -75,6 +79,7 @@ internal sealed unsafe partial class KvmProcessor
         if ((missing & StateGroups.Msrs) != 0)
         {
             FetchMsrs();
+            CompleteSyscall();
         }
         bool first = _here == StateGroups.None;
         _here |= missing;
@@ -143,6 +148,20 @@ internal sealed unsafe partial class KvmProcessor
         _processor.NmiBlocked = e.NmiMasked != 0;
         _processor.PendingNmis = Math.Min(2, _processor.PendingNmis + e.NmiPending);
         _processor.DebugTraps = 0;
+    }
+
+    /// <summary>A KVM without VT-x and AMD-V may come out between the two halves of SYSCALL: at its target, with the segments of user mode still.</summary>
+    private void CompleteSyscall()
+    {
+        const uint Code64 = 0xA09B;
+        const uint FlatData = 0xC093;
+        if (_emulatesSupervisor && _s->Cpl == 3 && _s->Rip == _s->LStar)
+        {
+            uint selector = (uint)(_s->Star >> 32) & 0xFFFC;
+            _s->Cs = new SegmentRegister { Selector = selector, Limit = uint.MaxValue, Attributes = Code64 };
+            _s->Ss = new SegmentRegister { Selector = selector + 8, Limit = uint.MaxValue, Attributes = FlatData };
+            _s->Cpl = 0;
+        }
     }
 
     /// <summary>An event that the kernel was about to deliver is delivered now: between two instructions nothing is on its way.</summary>

@@ -203,7 +203,15 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         for (; nmis > 0; nmis--)
         {
             _processor.Count(ExitKind.Interrupt, (ulong)Vectors.Nmi, 0);
-            _vcpu.Nmi();
+            if ((_run->DirtyRegisters & KvmSync.Events) != 0)
+            {
+                // What the page is about to tell of NMIs counts.
+                _run->Events.NmiPending++;
+            }
+            else
+            {
+                _vcpu.Nmi();
+            }
         }
     }
 
