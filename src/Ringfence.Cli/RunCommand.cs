@@ -20,13 +20,21 @@ internal static class RunCommand
         return ExitCode.Ended;
     }
 
+    /// <summary>`ringfence doctor`.</summary>
+    public static int Diagnose(bool json, TextWriter output)
+    {
+        DoctorReport report = DoctorReport.Read();
+        output.Write(json ? report.ToJson() : report.ToString());
+        return ExitCode.Ended;
+    }
+
     /// <returns>The exit code. What there is to say is on <paramref name="error"/>, after the terminal has been restored.</returns>
     public static int Run(RunOptions options, TextWriter output, TextWriter error)
     {
         IEngine engine;
         try
         {
-            engine = ChooseEngine(options);
+            engine = ChooseEngine(options, error);
         }
         catch (KvmException e)
         {
@@ -62,17 +70,30 @@ internal static class RunCommand
         }
     }
 
-    private static IEngine ChooseEngine(RunOptions options)
+    private static IEngine ChooseEngine(RunOptions options, TextWriter error)
     {
-        if (options.Engine == EngineNames.Kvm)
+        string name = options.Engine;
+        if (name == EngineNames.Auto && !options.PerfMap && !options.Verify)
+        {
+            name = EngineChoice.Choose(EngineChoice.CacheFolder, out string why);
+            if (options.Verbose)
+            {
+                error.WriteLine($"ringfence: {why}");
+            }
+        }
+        else if (options.Verbose)
+        {
+            error.WriteLine($"ringfence: engine {name}: asked for");
+        }
+        if (name == EngineNames.Kvm)
         {
             return new KvmEngine(SoftwareOptions.Best with { CodeCache = options.CodeCache });
         }
-        if (options.Engine == EngineNames.Translator && !SoftwareOptions.CanTranslate)
+        if (name == EngineNames.Translator && !SoftwareOptions.CanTranslate)
         {
             throw new UsageException("--engine: the translator is for Linux on x86-64: --engine interpreter runs anywhere");
         }
-        SoftwareOptions mode = options.Engine switch
+        SoftwareOptions mode = name switch
         {
             EngineNames.Interpreter => SoftwareOptions.Interpreter,
             EngineNames.Translator => SoftwareOptions.Translator,

@@ -51,6 +51,8 @@ internal sealed record RunOptions
     public ushort? DebugExitPort { get; init; }
     public bool TestDevice { get; init; }
     public bool NoReboot { get; init; }
+    /// <summary>Say which engine is taken and why.</summary>
+    public bool Verbose { get; init; }
     /// <summary>Where to wait for a debugger; null for none.</summary>
     public IPEndPoint? Gdb { get; init; }
 
@@ -95,6 +97,7 @@ internal sealed record RunOptions
             DebugExitPort = raw.DebugExit is null ? null : ParsePort(raw.DebugExit),
             TestDevice = raw.TestDevice,
             NoReboot = raw.NoReboot,
+            Verbose = raw.Verbose,
             Gdb = raw.Gdb is null ? null : ParseEndPoint(raw.Gdb),
         };
     }
@@ -207,5 +210,6 @@ internal sealed record RawRunOptions
     public string? DebugExit { get; init; }
     public bool TestDevice { get; init; }
     public bool NoReboot { get; init; }
+    public bool Verbose { get; init; }
     public string? Gdb { get; init; }
 }

@@ -27,6 +27,23 @@ public sealed class KvmEngine : IEngine
     /// <summary>VT-x or AMD-V is under it. Other modules of KVM's do without, and may emulate all that is not user mode.</summary>
     public bool RunsSupervisorNatively => _traits.RunsSupervisorNatively;
 
+    /// <summary>Whether this process may open the device.</summary>
+    /// <param name="problem">Why not, and what helps.</param>
+    public static bool CanOpen(out string? problem)
+    {
+        try
+        {
+            KvmSystem.Open().Dispose();
+            problem = null;
+            return true;
+        }
+        catch (KvmException e)
+        {
+            problem = e.Message;
+            return false;
+        }
+    }
+
     public EngineCapabilities Capabilities => new("kvm", MaximumVcpus: 32, CountsInstructions: false, Debugs: true);
 
     public IReadOnlyList<CpuDescription> CpuModels => [.. CpuModel.All.Select(Describe)];

@@ -55,7 +55,7 @@ internal sealed record KvmHostTraits(
             CpuidProbe.Unasked(system));
     }
 
-    private static string? FindModule()
+    public static string? FindModule()
     {
         try
         {

@@ -17,14 +17,16 @@ internal sealed unsafe partial class KvmProcessor
     /// <summary>Our own processor runs the guest's system until it goes back to user mode.</summary>
     private bool _ownSupervisor;
     private bool _hasFailed;
+    /// <summary>The kernel has user mode alone to run: no interrupt table and no SYSCALL, so that whatever leads out of it ends in a shutdown, with the state as it
+    /// was before. The guest's system is our processor's.</summary>
+    private bool _userMode;
     private long _supervisorRuns;
     private readonly byte[] _code = new byte[LongestInstruction];
 
     private RunResult? FallBack()
     {
         (string name, StateGroups groups) = Inspect();
-        _hasFailed = true;
-        _fallbacks[name] = _fallbacks.GetValueOrDefault(name) + 1;
+        CountFallback(name);
         if (_emulatesSupervisor)
         {
             _ownSupervisor = true;
@@ -63,6 +65,12 @@ internal sealed unsafe partial class KvmProcessor
             _processor.StateLoaded();
             ShutdownReport = "KVM reports a shutdown, and not which exceptions led there";
         }
+    }
+
+    private void CountFallback(string name)
+    {
+        _hasFailed = true;
+        _fallbacks[name] = _fallbacks.GetValueOrDefault(name) + 1;
     }
 
     private RunResult Step()

@@ -23,6 +23,7 @@ internal sealed unsafe partial class KvmProcessor
     private const ulong Pae = 1 << 5;
     private const ulong GlobalPages = 1 << 7;
     private const ulong LongModeActive = 1 << 10;
+    private const ulong SyscallEnable = 1;
 
     /// <summary>MSRs of the core, but those that the segments and EFER hold.</summary>
     private static readonly uint[] s_msrs = [0x174, 0x175, 0x176, 0x277, 0xC000_0081, 0xC000_0082, 0xC000_0083, 0xC000_0084, 0xC000_0102, 0xC000_0103, 0xDA0];
@@ -63,10 +64,6 @@ internal sealed unsafe partial class KvmProcessor
         {
             Settle();
             FetchCore();
-            if (_emulatesSupervisor && _s->Cpl == 3 && (long)_s->Rip < 0)
-            {
-                missing |= StateGroups.Msrs;
-            }
         }
         if ((missing & StateGroups.Fpu) != 0)
         {
@@ -79,7 +76,6 @@ internal sealed unsafe partial class KvmProcessor
         if ((missing & StateGroups.Msrs) != 0)
         {
             FetchMsrs();
-            CompleteSyscall();
         }
         bool first = _here == StateGroups.None;
         _here |= missing;
@@ -140,28 +136,20 @@ internal sealed unsafe partial class KvmProcessor
         _s->Gs = From(s.Gs);
         _s->Ldtr = From(s.Ldt);
         _s->Tr = From(s.Tr);
-        (_s->GdtBase, _s->GdtLimit, _s->IdtBase, _s->IdtLimit) = (s.Gdt.Base, s.Gdt.Limit, s.Idt.Base, s.Idt.Limit);
-        (_s->Cr0, _s->Cr2, _s->Cr3, _s->Cr4, _s->Efer) = (s.Cr0, s.Cr2, s.Cr3, s.Cr4, s.Efer);
+        (_s->GdtBase, _s->GdtLimit, _s->IdtBase) = (s.Gdt.Base, s.Gdt.Limit, s.Idt.Base);
+        (_s->Cr0, _s->Cr2, _s->Cr3, _s->Cr4) = (s.Cr0, s.Cr2, s.Cr3, s.Cr4);
+        if (!_userMode)
+        {
+            // Otherwise user mode ran without them, and cannot have changed them.
+            _s->IdtLimit = s.Idt.Limit;
+            _s->Efer = s.Efer;
+        }
         _s->Cpl = (s.Cr0 & 1) == 0 ? 0 : _s->Ss.Dpl;
         ref KvmEvents e = ref _run->Events;
         _s->InterruptShadow = (e.InterruptShadow & 1) != 0 ? InterruptShadow.MovSs : (e.InterruptShadow & 2) != 0 ? InterruptShadow.Sti : InterruptShadow.None;
         _processor.NmiBlocked = e.NmiMasked != 0;
         _processor.PendingNmis = Math.Min(2, _processor.PendingNmis + e.NmiPending);
         _processor.DebugTraps = 0;
-    }
-
-    /// <summary>A KVM without VT-x and AMD-V may come out between the two halves of SYSCALL: at its target, with the segments of user mode still.</summary>
-    private void CompleteSyscall()
-    {
-        const uint Code64 = 0xA09B;
-        const uint FlatData = 0xC093;
-        if (_emulatesSupervisor && _s->Cpl == 3 && _s->Rip == _s->LStar)
-        {
-            uint selector = (uint)(_s->Star >> 32) & 0xFFFC;
-            _s->Cs = new SegmentRegister { Selector = selector, Limit = uint.MaxValue, Attributes = Code64 };
-            _s->Ss = new SegmentRegister { Selector = selector + 8, Limit = uint.MaxValue, Attributes = FlatData };
-            _s->Cpl = 0;
-        }
     }
 
     /// <summary>An event that the kernel was about to deliver is delivered now: between two instructions nothing is on its way.</summary>
@@ -427,12 +415,13 @@ internal sealed unsafe partial class KvmProcessor
             Rip = _s->Rip,
             Rflags = Flags.Get(_s),
         };
+        _userMode = _emulatesSupervisor && _s->Cpl == UserMode;
         KvmSystemHead system = new()
         {
             Es = To(_s->Es), Cs = To(_s->Cs), Ss = To(_s->Ss), Ds = To(_s->Ds), Fs = To(_s->Fs), Gs = To(_s->Gs), Ldt = To(_s->Ldtr), Tr = To(_s->Tr),
             Gdt = new KvmTable { Base = _s->GdtBase, Limit = (ushort)_s->GdtLimit },
-            Idt = new KvmTable { Base = _s->IdtBase, Limit = (ushort)_s->IdtLimit },
-            Cr0 = _s->Cr0, Cr2 = _s->Cr2, Cr3 = _s->Cr3, Cr4 = _s->Cr4, Efer = _s->Efer,
+            Idt = new KvmTable { Base = _s->IdtBase, Limit = _userMode ? (ushort)0 : (ushort)_s->IdtLimit },
+            Cr0 = _s->Cr0, Cr2 = _s->Cr2, Cr3 = _s->Cr3, Cr4 = _s->Cr4, Efer = _userMode ? _s->Efer & ~SyscallEnable : _s->Efer,
             Cr8 = _processor.Apic.Cr8,
             ApicBase = _processor.Apic.Base,
         };

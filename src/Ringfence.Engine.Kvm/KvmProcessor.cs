@@ -181,6 +181,11 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         }
         if ((attention & Attentions.AnyNmi) != 0)
         {
+            if (_userMode)
+            {
+                _ownSupervisor = true;
+                return true;
+            }
             PassNmis();
         }
         if ((attention & Attentions.Interrupt) != 0)
@@ -218,7 +223,7 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
     /// <summary>An interrupt waits: in with it, or the kernel is to tell when it can be taken.</summary>
     private void PassInterrupt()
     {
-        if (_emulatesSupervisor && _hasFailed)
+        if (_userMode || (_emulatesSupervisor && _hasFailed))
         {
             _ownSupervisor = true;
             return;
@@ -258,6 +263,11 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
                 return Halt();
             case KvmExitReason.InterruptWindow or KvmExitReason.TaskPriority or KvmExitReason.Interrupted:
                 return null;
+            case KvmExitReason.Shutdown when _emulatesSupervisor:
+                // The way out of user mode, a triple fault, or something that this kernel takes for one: our processor finds out.
+                CountFallback(_userMode ? "leaving user mode" : "shutdown");
+                _ownSupervisor = true;
+                return RunSupervisor();
             case KvmExitReason.Shutdown:
                 ExplainShutdown();
                 return RunResult.Shutdown;

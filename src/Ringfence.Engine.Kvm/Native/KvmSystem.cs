@@ -6,7 +6,8 @@ namespace Ringfence.Engine.Kvm.Native;
 internal sealed unsafe class KvmSystem : KvmDescriptor
 {
     public const string Path = "/dev/kvm";
-    private const int ApiVersion = 12;
+    /// <summary>The interface that there has been since Linux 2.6.22.</summary>
+    public const int ApiVersion = 12;
     private const int NoPermission = 1;
     private const int NoSuchFile = 2;
     private const int NoDevice = 19;
