@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Ringfence.Cpu;
+using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
 using Ringfence.Engine.Software;
 
@@ -20,6 +21,7 @@ internal sealed unsafe partial class KvmProcessor
     /// <summary>The kernel has user mode alone to run: no interrupt table and no SYSCALL, so that whatever leads out of it ends in a shutdown, with the state as it
     /// was before. The guest's system is our processor's.</summary>
     private bool _userMode;
+    private ulong? _faulted;
     private long _supervisorRuns;
     private readonly byte[] _code = new byte[LongestInstruction];
 
@@ -42,6 +44,16 @@ internal sealed unsafe partial class KvmProcessor
     private RunResult RunSupervisor()
     {
         Fetch();
+        if (_faulted is { } address)
+        {
+            _faulted = null;
+            DeliverUserFault(address);
+            if (_s->Cpl == UserMode)
+            {
+                _ownSupervisor = false;
+                return RunResult.ExitRequested;
+            }
+        }
         _processor.LeavesForUserMode = true;
         RunResult result = _processor.Run();
         _processor.LeavesForUserMode = false;
@@ -52,6 +64,21 @@ internal sealed unsafe partial class KvmProcessor
             _machine.ForgetTranslations();
         }
         return result;
+    }
+
+    /// <summary>A page fault led out of user mode. It is delivered without running the instruction, which may be one that our processor has not. Whether it
+    /// was a write the kernel does not say: where a read would have faulted too it is taken for one, and faults again as a write if it was.</summary>
+    private void DeliverUserFault(ulong address)
+    {
+        bool mayBeFetch = address - _s->Rip < LongestInstruction;
+        bool faults = (mayBeFetch && !_processor.Mmu.TranslateFetch(address, out _))
+            || !_processor.Mmu.ProbeData(address, AccessKind.Read) || !_processor.Mmu.ProbeData(address, AccessKind.Write);
+        _s->Event = ExitEvent.None;
+        // If not, what the kernel knew of the page was old, and it goes well the next time.
+        if (faults)
+        {
+            _processor.Delivery.DeliverFault();
+        }
     }
 
     /// <summary>KVM does not say which exceptions led to a triple fault. Where it leaves the state as it was before, our processor meets the same ones.</summary>

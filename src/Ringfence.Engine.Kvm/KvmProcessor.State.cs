@@ -24,6 +24,11 @@ internal sealed unsafe partial class KvmProcessor
     private const ulong GlobalPages = 1 << 7;
     private const ulong LongModeActive = 1 << 10;
     private const ulong SyscallEnable = 1;
+    private const ulong SyscallLength = 2;
+    /// <summary>How far behind SYSCALL's target it may have come.</summary>
+    private const ulong EntryLength = 16;
+    /// <summary>In CR2 while user mode runs, which cannot see it: another address there is that of a page fault.</summary>
+    private const ulong NoFault = 0xFFFF_8001_0203_0405;
 
     /// <summary>MSRs of the core, but those that the segments and EFER hold.</summary>
     private static readonly uint[] s_msrs = [0x174, 0x175, 0x176, 0x277, 0xC000_0081, 0xC000_0082, 0xC000_0083, 0xC000_0084, 0xC000_0102, 0xC000_0103, 0xDA0];
@@ -73,7 +78,7 @@ internal sealed unsafe partial class KvmProcessor
         {
             FetchDebug();
         }
-        if ((missing & StateGroups.Msrs) != 0)
+        if ((missing & StateGroups.Msrs) != 0 && !_userMode)
         {
             FetchMsrs();
         }
@@ -137,19 +142,40 @@ internal sealed unsafe partial class KvmProcessor
         _s->Ldtr = From(s.Ldt);
         _s->Tr = From(s.Tr);
         (_s->GdtBase, _s->GdtLimit, _s->IdtBase) = (s.Gdt.Base, s.Gdt.Limit, s.Idt.Base);
-        (_s->Cr0, _s->Cr2, _s->Cr3, _s->Cr4) = (s.Cr0, s.Cr2, s.Cr3, s.Cr4);
+        (_s->Cr0, _s->Cr3, _s->Cr4) = (s.Cr0, s.Cr3, s.Cr4);
+        _faulted = _userMode && s.Cr2 != NoFault ? s.Cr2 : null;
         if (!_userMode)
         {
             // Otherwise user mode ran without them, and cannot have changed them.
+            _s->Cr2 = s.Cr2;
             _s->IdtLimit = s.Idt.Limit;
             _s->Efer = s.Efer;
         }
         _s->Cpl = (s.Cr0 & 1) == 0 ? 0 : _s->Ss.Dpl;
+        if (_userMode && (r.Rip - _s->LStar < EntryLength || r.Rip - _s->CStar < EntryLength))
+        {
+            TakeBackSyscall();
+        }
         ref KvmEvents e = ref _run->Events;
         _s->InterruptShadow = (e.InterruptShadow & 1) != 0 ? InterruptShadow.MovSs : (e.InterruptShadow & 2) != 0 ? InterruptShadow.Sti : InterruptShadow.None;
         _processor.NmiBlocked = e.NmiMasked != 0;
         _processor.PendingNmis = Math.Min(2, _processor.PendingNmis + e.NmiPending);
         _processor.DebugTraps = 0;
+    }
+
+    /// <summary>Such a kernel does SYSCALL though it is off, and perhaps the SWAPGS behind it. RCX and R11 have where it was and its flags: our processor does it
+    /// again.</summary>
+    private void TakeBackSyscall()
+    {
+        _s->Rip = _run->Registers.Rcx - SyscallLength;
+        Flags.Set(_s, _run->Registers.R11);
+        _faulted = null;
+        if (_s->Gs.Base == _s->KernelGsBase)
+        {
+            Span<KvmMsr> kernelGs = [new KvmMsr { Index = MsrState.KernelGsBase }];
+            _vcpu.ReadMsrs(kernelGs);
+            _s->Gs.Base = kernelGs[0].Value;
+        }
     }
 
     /// <summary>An event that the kernel was about to deliver is delivered now: between two instructions nothing is on its way.</summary>
@@ -158,7 +184,11 @@ internal sealed unsafe partial class KvmProcessor
         const int Breakpoint = 3;
         const int Overflow = 4;
         KvmEvents e = _run->Events;
-        if (e.ExceptionInjected != 0 || e.ExceptionPending != 0)
+        if (_userMode)
+        {
+            // Whatever it was, our processor meets it again, or is told by CR2.
+        }
+        else if (e.ExceptionInjected != 0 || e.ExceptionPending != 0)
         {
             // INT3 and INTO are executed again.
             if (e.ExceptionVector is not (Breakpoint or Overflow))
@@ -421,7 +451,7 @@ internal sealed unsafe partial class KvmProcessor
             Es = To(_s->Es), Cs = To(_s->Cs), Ss = To(_s->Ss), Ds = To(_s->Ds), Fs = To(_s->Fs), Gs = To(_s->Gs), Ldt = To(_s->Ldtr), Tr = To(_s->Tr),
             Gdt = new KvmTable { Base = _s->GdtBase, Limit = (ushort)_s->GdtLimit },
             Idt = new KvmTable { Base = _s->IdtBase, Limit = _userMode ? (ushort)0 : (ushort)_s->IdtLimit },
-            Cr0 = _s->Cr0, Cr2 = _s->Cr2, Cr3 = _s->Cr3, Cr4 = _s->Cr4, Efer = _userMode ? _s->Efer & ~SyscallEnable : _s->Efer,
+            Cr0 = _s->Cr0, Cr2 = _userMode ? NoFault : _s->Cr2, Cr3 = _s->Cr3, Cr4 = _s->Cr4, Efer = _userMode ? _s->Efer & ~SyscallEnable : _s->Efer,
             Cr8 = _processor.Apic.Cr8,
             ApicBase = _processor.Apic.Base,
         };
