@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using Ringfence.Engine.Kvm.Native;
 
 namespace Ringfence.Engine.Kvm;
 

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Ringfence.Engine.Kvm.Native;
 
 /// <summary>A vCPU of KVM's, and the page that it shares with us.</summary>
