@@ -65,9 +65,8 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             Enter = (delegate* unmanaged<CpuState*, nint, Op*>)_e.Address(_routines.Enter),
             Locate = &NativeEntry.Locate,
             Filled = _filled = (Site**)NativeMemory.Alloc((nuint)(options.Sites + JumpTable.Entries), (nuint)sizeof(Site*)),
-            Missed = _ops.New(),
         };
-        *_s->Translated.Missed = new Op { Handler = &NativeEntry.Miss };
+        NewMissed();
         for (int i = 0; i < JumpTable.Entries; i++)
         {
             JumpEntry(i)->Linear = Site.Empty;
@@ -87,24 +86,31 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     public TranslatorStatistics Statistics { get; } = new();
 
     /// <summary>The statistics by name, for reports.</summary>
-    public IReadOnlyDictionary<string, long> Describe() => new Dictionary<string, long>
+    public IReadOnlyDictionary<string, long> Describe()
     {
-        ["microseconds"] = Statistics.Nanoseconds / 1000,
-        ["regions"] = Statistics.Regions,
-        ["blocks"] = Statistics.Blocks,
-        ["instructions"] = Statistics.Instructions,
-        ["left to the interpreter"] = Statistics.Instructions - Statistics.NativeInstructions,
-        ["code bytes"] = Statistics.CodeBytes,
-        ["memory operands"] = _sites,
-        ["entries"] = _s->Translated.Entries,
-        ["site misses"] = _s->Translated.SiteMisses,
-        ["links made"] = _s->Translated.Links,
-        ["jump table misses"] = _s->Translated.JumpMisses,
-        ["flushes of sites"] = Statistics.SiteFlushes,
-        ["blocks dropped"] = Statistics.Dropped,
-        ["evictions"] = Statistics.Evictions,
-        ["instructions checked"] = Verifier?.Instructions ?? 0,
-    };
+        Dictionary<string, long> counts = new()
+        {
+            ["microseconds"] = Statistics.Nanoseconds / 1000,
+            ["regions"] = Statistics.Regions,
+            ["blocks"] = Statistics.Blocks,
+            ["instructions"] = Statistics.Instructions,
+            ["left to the interpreter"] = Statistics.Instructions - Statistics.NativeInstructions,
+            ["code bytes"] = Statistics.CodeBytes,
+            ["memory operands"] = _sites,
+            ["entries"] = _s->Translated.Entries,
+            ["site misses"] = _s->Translated.SiteMisses,
+            ["links made"] = _s->Translated.Links,
+            ["jump table misses"] = _s->Translated.JumpMisses,
+            ["flushes of sites"] = Statistics.SiteFlushes,
+            ["blocks dropped"] = Statistics.Dropped,
+            ["evictions"] = Statistics.Evictions,
+        };
+        if (Verifier is { } verifier)
+        {
+            counts["instructions checked"] = verifier.Instructions;
+        }
+        return counts;
+    }
 
     public bool Accepts(uint mode) => (mode & CodeMode.Breakpoints) == 0 && (mode & CodeMode.BitsMask) switch
     {
@@ -208,8 +214,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         _pages.Clear();
         Verifier?.Forget();
         _ops.Clear();
-        _s->Translated.Missed = _ops.New();
-        *_s->Translated.Missed = new Op { Handler = &NativeEntry.Miss };
+        NewMissed();
         TranslationsChanged();
         _e.Position = _start;
         _sites = 0;
@@ -266,6 +271,12 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     }
 
     private JumpTableEntry* JumpEntry(int index) => JumpEntry(_s, index);
+
+    private void NewMissed()
+    {
+        _s->Translated.Missed = _ops.New();
+        *_s->Translated.Missed = new Op { Handler = &NativeEntry.Miss };
+    }
 
     private Op* Known(ulong physical)
     {

@@ -45,6 +45,7 @@ internal sealed class CodeForm
         }
         HasModRm = wants && !gathers;
         Mnemonic = info.Mnemonic;
+        Opcode = info.OpCode;
         Kind = NativeSet.Classify(code, info, Fields);
     }
 
@@ -57,6 +58,9 @@ internal sealed class CodeForm
     public bool RegisterInImmediate { get; }
 
     public Mnemonic Mnemonic { get; }
+
+    /// <summary>Without escapes.</summary>
+    public uint Opcode { get; }
 
     public Field[] Fields { get; }
 

@@ -94,6 +94,12 @@ internal sealed unsafe class Emitter(CodeMemory memory)
         Displacement(label);
     }
 
+    public void Call(Label label)
+    {
+        Byte(0xE8);
+        Displacement(label);
+    }
+
     public void Jump(int condition, Label label)
     {
         Byte(0x0F);
@@ -166,10 +172,10 @@ internal sealed unsafe class Emitter(CodeMemory memory)
         }
     }
 
-    /// <summary>Stores 32 bits in the state.</summary>
-    public void StoreImmediate32(int offset, int value)
+    /// <summary>Stores 32 or 64 bits in the state.</summary>
+    public void StoreImmediate(bool wide, int offset, int value)
     {
-        Memory(false, 0xC7, 0, Host.State, offset - Host.StateBias);
+        Memory(wide, 0xC7, 0, Host.State, offset - Host.StateBias);
         Int32(value);
     }
 
@@ -188,6 +194,9 @@ internal sealed unsafe class Emitter(CodeMemory memory)
     }
 
     public void LoadAddress(bool wide, int register, int @base, int displacement) => Memory(wide, 0x8D, register, @base, displacement);
+
+    /// <summary>Adds without touching flags.</summary>
+    public void Add(int to, int from) => Memory(true, 0x8D, to, to, from, 0, 0);
 
     public void Push(int register)
     {
@@ -222,22 +231,14 @@ internal sealed unsafe class Emitter(CodeMemory memory)
     {
         Prefixes(wide, reg, index, Math.Max(@base, 0), false);
         Opcode(opcode);
-        int sib = (scale << 6) | ((index & 7) << 3);
         if (@base < 0)
         {
             Byte(((reg & 7) << 3) | 4);
-            Byte(sib | 5);
+            Byte((scale << 6) | ((index & 7) << 3) | 5);
             Int32(displacement);
             return;
         }
-        bool none = displacement == 0 && (@base & 7) != 5;
-        bool small = displacement is >= -128 and <= 127;
-        Byte((none ? 0 : small ? 0x40 : 0x80) | ((reg & 7) << 3) | 4);
-        Byte(sib | (@base & 7));
-        if (!none)
-        {
-            Number(small, displacement);
-        }
+        Indexed(reg, @base, index, scale, displacement);
     }
 
     /// <summary>ModRM, SIB if the base needs one, and displacement.</summary>
@@ -256,6 +257,16 @@ internal sealed unsafe class Emitter(CodeMemory memory)
         }
     }
 
+    public void Operand(int reg, HostOperand operand)
+    {
+        if (operand.Index < 0)
+        {
+            Operand(reg, operand.Base, operand.Displacement);
+            return;
+        }
+        Indexed(reg, operand.Base, operand.Index, operand.Scale, operand.Displacement);
+    }
+
     public void Prefixes(bool wide, int reg, int index, int rm, bool always)
     {
         int rex = (wide ? 8 : 0) | ((reg >> 1) & 4) | ((index >> 2) & 2) | ((rm >> 3) & 1);
@@ -272,6 +283,18 @@ internal sealed unsafe class Emitter(CodeMemory memory)
             Byte(0x0F);
         }
         Byte(opcode & 0xFF);
+    }
+
+    private void Indexed(int reg, int @base, int index, int scale, int displacement)
+    {
+        bool none = displacement == 0 && (@base & 7) != 5;
+        bool small = displacement is >= -128 and <= 127;
+        Byte((none ? 0 : small ? 0x40 : 0x80) | ((reg & 7) << 3) | 4);
+        Byte((scale << 6) | ((index & 7) << 3) | (@base & 7));
+        if (!none)
+        {
+            Number(small, displacement);
+        }
     }
 
     private void Number(bool small, int value)

@@ -67,7 +67,8 @@ internal static class NativeSet
 
     private static readonly FrozenSet<Mnemonic> NotVector = FrozenSet.ToFrozenSet(
     [
-        Mnemonic.Ldmxcsr, Mnemonic.Stmxcsr, Mnemonic.Vldmxcsr, Mnemonic.Vstmxcsr, Mnemonic.Maskmovdqu, Mnemonic.Vmaskmovdqu, Mnemonic.Maskmovq,
+        // Whether EMMS clears TOP, processors do not agree on.
+        Mnemonic.Emms, Mnemonic.Ldmxcsr, Mnemonic.Stmxcsr, Mnemonic.Vldmxcsr, Mnemonic.Vstmxcsr, Mnemonic.Maskmovdqu, Mnemonic.Vmaskmovdqu, Mnemonic.Maskmovq,
     ]);
 
     /// <summary>What this host has, of the features whose instructions are passed on to it.</summary>
@@ -80,7 +81,7 @@ internal static class NativeSet
         {
             return IsAbsoluteMove(code) ? NativeKind.AbsoluteMove : code is Code.Mov_r32m16_Sreg or Code.Mov_r64m16_Sreg ? NativeKind.MoveFromSegment : NativeKind.None;
         }
-        NativeKind special = Special(code, mnemonic);
+        NativeKind special = Special(code);
         if (special != NativeKind.None)
         {
             return special;
@@ -96,7 +97,7 @@ internal static class NativeSet
         }
         if (Integer.Contains(mnemonic))
         {
-            return TouchesSystem(info) || IsBitString(code, mnemonic) ? NativeKind.None : NativeKind.General;
+            return TouchesSystem(info) || IsBitString(code, mnemonic) || MayBeUndefined(code) ? NativeKind.None : NativeKind.General;
         }
         if (mnemonic is (>= Mnemonic.Cmova and <= Mnemonic.Cmovs) or (>= Mnemonic.Seta and <= Mnemonic.Sets))
         {
@@ -110,11 +111,10 @@ internal static class NativeSet
         {
             return NativeKind.None;
         }
-        bool mmx = mnemonic == Mnemonic.Emms || Uses(info, "mm_");
-        return !mmx ? NativeKind.Vector : Uses(info, "xmm_") ? NativeKind.None : NativeKind.Mmx;
+        return !Uses(info, "mm_") ? NativeKind.Vector : Uses(info, "xmm_") ? NativeKind.None : NativeKind.Mmx;
     }
 
-    private static NativeKind Special(Code code, Mnemonic mnemonic) => code switch
+    private static NativeKind Special(Code code) => code switch
     {
         Code.Lea_r32_m or Code.Lea_r64_m => NativeKind.LoadAddress,
         Code.Div_rm32 or Code.Div_rm64 or Code.Idiv_rm32 or Code.Idiv_rm64 => NativeKind.Divide,
@@ -144,6 +144,9 @@ internal static class NativeSet
     /// <summary>A bit string in memory: the register chooses the address too.</summary>
     private static bool IsBitString(Code code, Mnemonic mnemonic) => mnemonic is Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc
         && code.ToOpCode().GetOpKind(1) is OpCodeOperandKind.r16_reg or OpCodeOperandKind.r32_reg or OpCodeOperandKind.r64_reg;
+
+    /// <summary>Double shifts of 16 bits by more: processors do not agree on what comes of it.</summary>
+    private static bool MayBeUndefined(Code code) => code is Code.Shld_rm16_r16_imm8 or Code.Shld_rm16_r16_CL or Code.Shrd_rm16_r16_imm8 or Code.Shrd_rm16_r16_CL;
 
     private static bool TouchesSystem(OpCodeInfo info)
     {

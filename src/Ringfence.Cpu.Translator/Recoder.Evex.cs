@@ -7,7 +7,7 @@ internal sealed unsafe partial class Recoder
 
     /// <summary>Opmask, zeroing, vector length, broadcast or rounding stay as they are.</summary>
     /// <param name="narrow">W means nothing in the guest's code and would in the host's.</param>
-    private bool Evex(byte* code, int length, bool narrow, int reg, int rm, int vvvv, int @base, int displacement)
+    private bool Evex(byte* code, int length, bool narrow, int reg, int rm, int vvvv, HostOperand operand)
     {
         int at = 0;
         while (code[at] != EvexPrefix)
@@ -20,14 +20,15 @@ internal sealed unsafe partial class Recoder
         int opcode = code[at + 4];
         int modRm = code[at + 5];
         at = SkipOperand(code, at + 6, modRm);
-        bool memory = @base >= 0;
+        bool memory = operand.IsMemory;
         if (memory && modRm >> 6 == 3 && (last & 0x10) != 0)
         {
             // The bit that says how a register's contents are rounded broadcasts memory's.
             return false;
         }
         reg = reg < 0 ? (modRm >> 3) & 7 : reg;
-        int number = memory ? @base : Math.Max(rm, 0);
+        int number = memory ? operand.Base : Math.Max(rm, 0);
+        int index = Math.Max(operand.Index, 0);
         if (vvvv >= 0)
         {
             middle = (middle & 0x87) | ((~vvvv & 15) << 3);
@@ -35,22 +36,23 @@ internal sealed unsafe partial class Recoder
         }
         _e.Byte(EvexPrefix);
         // R, X, B and R', all inverted: X is a register operand's fifth bit, and otherwise an index's fourth.
-        _e.Byte(((~reg & 8) << 4) | ((memory ? 16 : ~number & 16) << 2) | ((~number & 8) << 2) | (~reg & 16) | map);
+        _e.Byte(((~reg & 8) << 4) | (memory ? (~index & 8) << 3 : (~number & 16) << 2) | ((~number & 8) << 2) | (~reg & 16) | map);
         _e.Byte(middle);
         _e.Byte(last);
         _e.Byte(opcode);
         if (memory)
         {
             // No displacement of 8 bits: it would count in units of the operand.
-            bool none = displacement == 0 && (@base & 7) != 5;
-            _e.Byte((none ? 0 : 0x80) | ((reg & 7) << 3) | (@base & 7));
-            if ((@base & 7) == 4)
+            bool none = operand.Displacement == 0 && (operand.Base & 7) != 5;
+            bool indexed = operand.Index >= 0;
+            _e.Byte((none ? 0 : 0x80) | ((reg & 7) << 3) | (indexed ? 4 : operand.Base & 7));
+            if (indexed || (operand.Base & 7) == 4)
             {
-                _e.Byte(0x24);
+                _e.Byte(indexed ? (operand.Scale << 6) | ((operand.Index & 7) << 3) | (operand.Base & 7) : 0x24);
             }
             if (!none)
             {
-                _e.Int32(displacement);
+                _e.Int32(operand.Displacement);
             }
         }
         else

@@ -12,9 +12,9 @@ internal sealed unsafe partial class Recoder(Emitter emitter)
 
     /// <param name="code">The guest's bytes.</param>
     /// <param name="registers">For each operand in a register its host number, else -1.</param>
-    /// <param name="base">What replaces a memory operand, or a register in ModRM.rm: base + displacement. Negative for none.</param>
+    /// <param name="operand">What replaces a memory operand, or a register in ModRM.rm.</param>
     /// <returns>False if it cannot be said: AH to BH beside a register that needs REX. Nothing is written then.</returns>
-    public bool Write(byte* code, bool is64, in Instruction instruction, CodeForm form, ReadOnlySpan<int> registers, int @base, int displacement)
+    public bool Write(byte* code, bool is64, in Instruction instruction, CodeForm form, ReadOnlySpan<int> registers, HostOperand operand)
     {
         int reg = -1;
         int rm = -1;
@@ -44,16 +44,16 @@ internal sealed unsafe partial class Recoder(Emitter emitter)
         }
         return form.Encoding switch
         {
-            EncodingKind.Legacy => Legacy(code, is64, instruction.Length, form, reg, rm, inOpcode, high, low, @base, displacement),
+            EncodingKind.Legacy => Legacy(code, is64, instruction.Length, form, reg, rm, inOpcode, high, low, operand),
             EncodingKind.VEX when !form.HasModRm => Plain(code, instruction.Length),
-            EncodingKind.VEX => Vex(code, is64, instruction.Length, form, reg, rm, vvvv, @base, displacement),
+            EncodingKind.VEX => Vex(code, is64, instruction.Length, form, reg, rm, vvvv, operand),
             EncodingKind.EVEX => form.HasModRm
-                && Evex(code, instruction.Length, !is64 && form.IgnoresWide32, reg, rm, vvvv, @base, displacement),
+                && Evex(code, instruction.Length, !is64 && form.IgnoresWide32, reg, rm, vvvv, operand),
             _ => false,
         };
     }
 
-    private bool Legacy(byte* code, bool is64, int length, CodeForm form, int reg, int rm, int inOpcode, bool high, bool low, int @base, int displacement)
+    private bool Legacy(byte* code, bool is64, int length, CodeForm form, int reg, int rm, int inOpcode, bool high, bool low, HostOperand operand)
     {
         int at = 0;
         int rex = 0;
@@ -118,9 +118,9 @@ internal sealed unsafe partial class Recoder(Emitter emitter)
             at = SkipOperand(code, at, modRm);
             reg = reg < 0 ? (modRm >> 3) & 7 : reg;
         }
-        bool memory = form.HasModRm && @base >= 0;
-        int rexBits = (rex & 8) | ((Math.Max(reg, 0) >> 1) & 4)
-            | ((Math.Max(memory ? @base : inOpcode >= 0 ? inOpcode : rm, 0) >> 3) & 1);
+        bool memory = form.HasModRm && operand.IsMemory;
+        int rexBits = (rex & 8) | ((Math.Max(reg, 0) >> 1) & 4) | (memory ? (Math.Max(operand.Index, 0) >> 2) & 2 : 0)
+            | ((Math.Max(memory ? operand.Base : inOpcode >= 0 ? inOpcode : rm, 0) >> 3) & 1);
         if (high && rexBits != 0)
         {
             return false;
@@ -158,7 +158,7 @@ internal sealed unsafe partial class Recoder(Emitter emitter)
         {
             if (memory)
             {
-                _e.Operand(reg & 7, @base, displacement);
+                _e.Operand(reg & 7, operand);
             }
             else
             {
@@ -176,7 +176,7 @@ internal sealed unsafe partial class Recoder(Emitter emitter)
         return true;
     }
 
-    private bool Vex(byte* code, bool is64, int length, CodeForm form, int reg, int rm, int vvvv, int @base, int displacement)
+    private bool Vex(byte* code, bool is64, int length, CodeForm form, int reg, int rm, int vvvv, HostOperand operand)
     {
         int at = 0;
         while (code[at] is not (0xC4 or 0xC5))
@@ -202,19 +202,20 @@ internal sealed unsafe partial class Recoder(Emitter emitter)
         int modRm = code[at++];
         at = SkipOperand(code, at, modRm);
         reg = reg < 0 ? (modRm >> 3) & 7 : reg;
-        bool memory = @base >= 0;
-        int extended = Math.Max(memory ? @base : rm, 0) >> 3;
+        bool memory = operand.IsMemory;
+        int extended = Math.Max(memory ? operand.Base : rm, 0) >> 3;
+        int index = memory ? Math.Max(operand.Index, 0) >> 3 : 0;
         if (vvvv >= 0)
         {
             last = (last & 7) | ((~vvvv & 15) << 3);
         }
         _e.Byte(0xC4);
-        _e.Byte(((~reg & 8) << 4) | 0x40 | ((~extended & 1) << 5) | map);
+        _e.Byte(((~reg & 8) << 4) | ((~index & 1) << 6) | ((~extended & 1) << 5) | map);
         _e.Byte(wide | last);
         _e.Byte(opcode);
         if (memory)
         {
-            _e.Operand(reg & 7, @base, displacement);
+            _e.Operand(reg & 7, operand);
         }
         else
         {

@@ -30,6 +30,11 @@ internal sealed unsafe class GuestInstruction
 
     public RflagsBits Kills { get; set; }
 
+    /// <summary>Its memory operand, and what it pushes or pops, where they may have a look at the site in common with others of the block.</summary>
+    public MemoryAccess? Operand { get; set; }
+
+    public MemoryAccess? Stack { get; set; }
+
     /// <summary>Flags that someone may read after it.</summary>
     public RflagsBits LiveAfter { get; set; }
 
@@ -70,6 +75,11 @@ internal sealed unsafe class RegionBlock
 
     /// <summary>A jump of the region leads back to it: it looks whether the outer loop is wanted.</summary>
     public bool IsLoop { get; set; }
+
+    /// <summary>If it jumps back to itself: how it runs for several turns at once.</summary>
+    public PageRun? Run { get; set; }
+
+    public bool RunIsWritten { get; set; }
 
     /// <summary>The last instruction ends it: a transfer, or one that changes the mode.</summary>
     public bool Ended { get; set; }
@@ -143,6 +153,11 @@ internal sealed unsafe class Region
                 if (block.Taken is { } taken && !block.Instructions[^1].Decoded.Code.IsCallNear())
                 {
                     waiting.Push(taken);
+                }
+                if (block.Instructions[^1].Kind == NativeKind.Call)
+                {
+                    // Where it returns to.
+                    waiting.Push(block.End);
                 }
                 at = block.Following;
                 if (at == null && block.Taken is { } jumped && !block.Instructions[^1].Decoded.Code.IsCallNear())
@@ -228,14 +243,7 @@ internal sealed unsafe class Region
         ref Instruction d = ref i.Decoded;
         i.Reads = d.RflagsRead & AllFlags;
         i.Writes = d.RflagsModified & AllFlags;
-        i.Kills = i.Writes;
-        bool counted = d.Mnemonic is Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Rol or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr
-            or Mnemonic.Shld or Mnemonic.Shrd;
-        if (counted && d.GetOpRegister(d.OpCount - 1) == Register.CL)
-        {
-            // A count of 0 leaves all as it was.
-            i.Kills = RflagsBits.None;
-        }
+        i.Kills = MayKeepFlags(in d) ? RflagsBits.None : i.Writes;
         if (i.Kind == NativeKind.None)
         {
             // Its op may look at any, and what it leaves is not followed.
@@ -243,6 +251,10 @@ internal sealed unsafe class Region
             i.Kills = RflagsBits.None;
         }
     }
+
+    /// <summary>Shifts by CL: a count of 0 leaves all flags as they were.</summary>
+    public static bool MayKeepFlags(in Instruction d) => d.Mnemonic is (Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Rol or Mnemonic.Ror
+        or Mnemonic.Rcl or Mnemonic.Rcr or Mnemonic.Shld or Mnemonic.Shrd) && d.GetOpRegister(d.OpCount - 1) == Register.CL;
 
     private void FindDeadFlags()
     {
@@ -272,7 +284,7 @@ internal sealed unsafe class Region
     private RflagsBits LiveOut(RegionBlock block)
     {
         GuestInstruction last = block.Instructions[^1];
-        if (last.Kind == NativeKind.Call || (block.Taken == null && block.Following == null))
+        if (block.Taken == null && block.Following == null)
         {
             return AllFlags;
         }

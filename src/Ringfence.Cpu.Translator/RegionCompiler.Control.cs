@@ -10,12 +10,16 @@ internal sealed unsafe partial class RegionCompiler
     private void Conditional(GuestInstruction i, RegionBlock? next)
     {
         NeedFlags();
-        int condition = (int)(i.Decoded.ConditionCode - ConditionCode.o);
+        int condition = ConditionOf(i);
         int taken = _block.Taken!.Value;
         FlagHome before = _flags;
         if (_region.ByOffset.TryGetValue(taken, out RegionBlock? target) && (taken > i.Offset || target.IsLoop))
         {
-            if (_flags == FlagHome.Both || target.LiveIn == RflagsBits.None)
+            if (target == _block && _block.Run != null)
+            {
+                _e.Jump(condition, RunOf(_block).Start);
+            }
+            else if (_flags == FlagHome.Both || target.LiveIn == RflagsBits.None)
             {
                 _e.Jump(condition, target.Entry);
             }
@@ -38,6 +42,8 @@ internal sealed unsafe partial class RegionCompiler
         _flags = before;
         FallTo(_block.Following!.Value, i.LiveAfter, next);
     }
+
+    private static int ConditionOf(GuestInstruction i) => (int)(i.Decoded.ConditionCode - ConditionCode.o);
 
     /// <summary>A conditional jump by way of code elsewhere.</summary>
     private void Rarely(int condition, int offset)
@@ -87,11 +93,12 @@ internal sealed unsafe partial class RegionCompiler
             }
             _e.Store(StateOffsets.Spill, Host.Address);
         }
-        ProbePush();
+        int displacement = StackOperand(i, Host.GuestRsp, -WordBytes, true);
         _e.Load(Host.Scratch, StateOffsets.CodePage);
         _e.LoadAddress(_is64, Host.Scratch, Host.Scratch, i.Next);
-        StorePushed(Host.Scratch);
+        StorePushed(Host.Scratch, displacement);
         MoveStack(-WordBytes);
+        CallOnHost(i);
         if (direct)
         {
             GoTo(_block.Taken!.Value, i.LiveAfter, i.Offset);
@@ -101,16 +108,68 @@ internal sealed unsafe partial class RegionCompiler
         Dispatch(null);
     }
 
+    /// <summary>
+    /// Calls the code that follows on the host too, so that a return finds its way, and the host's processor foresees it. Beside the return address lies the
+    /// guest's, which is in <see cref="Host.Scratch"/>: what returns compares it.
+    /// </summary>
+    private void CallOnHost(GuestInstruction i)
+    {
+        if (_region.Alone || i.Next >= Region.PageBytes)
+        {
+            // What returns to another page knows nothing of this one.
+            return;
+        }
+        Label deep = new();
+        Label back = new();
+        Label callee = new();
+        _e.WithState(0x3B, Host.Rsp, StateOffsets.StackLimit);
+        _e.Jump(Condition.Below, deep);
+        _e.Bind(back);
+        _e.Push(Host.Scratch);
+        _e.Call(callee);
+        _e.LoadAddress(true, Host.Rsp, Host.Rsp, 8);
+        FlagHome flags = _flags;
+        _flags = FlagHome.Memory;
+        GoTo(i.Next, Region.AllFlags, -1);
+        _flags = flags;
+        _e.Bind(callee);
+        _cold.Add(() =>
+        {
+            _e.Bind(deep);
+            _e.Transfer(0xE8, _routines.ForgetCalls);
+            _e.Jump(back);
+        });
+    }
+
     private void Return(GuestInstruction i)
     {
         ref Instruction d = ref i.Decoded;
         ClobberFlags(i.LiveBefore);
         int popped = WordBytes + (d.OpCount > 0 ? d.Immediate16 : 0);
-        _e.Register(_is64, 0x8B, Host.Address, Host.GuestRsp);
-        Probe(WordBytes, false);
-        _e.Memory(_is64, 0x8B, Host.Address, Host.Address, 0);
+        int displacement = StackOperand(i, Host.GuestRsp, 0, false);
+        (RegionBlock block, Label? leave) = (_block, _leave);
+        _e.Memory(_is64, 0x8B, Host.Address, Host.Address, displacement);
         MoveStack(popped);
-        Dispatch(popped);
+        if (_region.Alone)
+        {
+            Dispatch(popped);
+            return;
+        }
+        Label miss = new();
+        _e.StateImmediate(false, 7, StateOffsets.Attention, 0);
+        _e.Jump(Condition.NotEqual, miss);
+        _e.Memory(true, 0x3B, Host.Address, Host.Rsp, 8);
+        _e.Jump(Condition.NotEqual, miss);
+        _e.Immediate(true, 4, Host.Address, -Region.PageBytes);
+        _e.Store(StateOffsets.CodePage, Host.Address);
+        _e.Byte(0xC3);
+        _cold.Add(() =>
+        {
+            _e.Bind(miss);
+            _e.Transfer(0xE8, _routines.ForgetCall);
+            (_block, _instruction, _leave, _pointers) = (block, i, leave, default);
+            Dispatch(popped);
+        });
     }
 
     /// <summary>Brings the target of an indirect transfer into <see cref="Host.Address"/>.</summary>
@@ -118,10 +177,12 @@ internal sealed unsafe partial class RegionCompiler
     {
         if (i.Decoded.Op0Kind == OpKind.Memory)
         {
-            MemoryOperand(i, WordBytes, false);
-            _e.Memory(_is64, 0x8B, Host.Address, Host.Address, 0);
+            int displacement = MemoryOperand(i, WordBytes, false).Displacement;
+            _e.Memory(_is64, 0x8B, Host.Address, Host.Address, displacement);
+            _held = default;
             return;
         }
+        _held = default;
         int register = Fetch(Number(i.Decoded.Op0Register), Host.Address);
         if (register != Host.Address)
         {
@@ -220,14 +281,14 @@ internal sealed unsafe partial class RegionCompiler
         _e.Immediate(false, 4, Host.Scratch, JumpTable.Entries - 1);
         _e.Shift(false, 4, Host.Scratch, JumpTable.EntryShift);
         int table = JumpTable.Offset - Host.StateBias;
-        _e.Memory(true, 0x3B, Host.Address, Host.State, Host.Scratch, 0, table);
+        _e.Memory(true, 0x3B, Host.Address, Host.State, Host.Scratch, 0, table + JumpTableOffsets.Linear);
         _e.Jump(Condition.NotEqual, miss);
-        _e.Memory(false, 0x81, 7, Host.State, Host.Scratch, 0, table + 8);
+        _e.Memory(false, 0x81, 7, Host.State, Host.Scratch, 0, table + JumpTableOffsets.Mode);
         _e.Int32((int)_mode);
         _e.Jump(Condition.NotEqual, miss);
         _e.Immediate(true, 4, Host.Address, -Region.PageBytes);
         _e.Store(StateOffsets.CodePage, Host.Address);
-        _e.Memory(false, 0xFF, 4, Host.State, Host.Scratch, 0, table + 16);
+        _e.Memory(false, 0xFF, 4, Host.State, Host.Scratch, 0, table + JumpTableOffsets.HostCode);
         Label? leave = popped != null && _is64 ? LeaveLabel() : null;
         _cold.Add(() =>
         {

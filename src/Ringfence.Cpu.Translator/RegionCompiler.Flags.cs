@@ -124,7 +124,6 @@ internal static unsafe partial class StateOffsets
 
     public static int Vectors { get; } = Of(Nowhere->Vectors);
 
-    public static int HostStack { get; } = Of(&Nowhere->Translated.HostStack);
 
     public static int HostMxcsr { get; } = Of(&Nowhere->Translated.HostMxcsr);
 
@@ -133,6 +132,16 @@ internal static unsafe partial class StateOffsets
     public static int Size { get; } = Of(&Nowhere->Translated.Size);
 
     public static int Spill { get; } = Of(&Nowhere->Translated.Spill);
+
+    public static int HostStack { get; } = Of(&Nowhere->Translated.HostStack);
+
+    public static int StackLimit { get; } = Of(&Nowhere->Translated.StackLimit);
+
+    public static int Turns { get; } = Of(&Nowhere->Translated.Turns);
+
+    public static int Patience { get; } = Of(&Nowhere->Translated.Patience);
+
+    public static int LastFit { get; } = Of(&Nowhere->Translated.LastFit);
 
     public static int Filled { get; } = Of(&Nowhere->Translated.Filled);
 

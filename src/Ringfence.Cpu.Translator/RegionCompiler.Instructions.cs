@@ -12,18 +12,17 @@ internal sealed unsafe partial class RegionCompiler
         {
             EnsureVectors(i);
         }
-        int memory = MemoryIndex(i);
-        if (memory >= 0)
+        if (IsTurned(i))
         {
-            ClobberFlags(i.LiveBefore);
-            MemoryOperand(i, d.MemorySize.GetSize(), memory == 0 && !OnlyReads(i.Form.Mnemonic));
+            Turn(i);
+            return;
         }
+        int memory = MemoryIndex(i);
+        HostOperand inMemory = memory >= 0 ? MemoryOperand(i, d.MemorySize.GetSize(), WritesOperand(i)) : HostOperand.None;
         NeedOldFlags(i);
         Span<int> registers = stackalloc int[8];
         Span<(int Guest, int Host)> spilled = stackalloc (int, int)[2];
         int used = 0;
-        int @base = memory >= 0 ? Host.Address : -1;
-        int displacement = 0;
         for (int operand = 0; operand < i.Form.Fields.Length; operand++)
         {
             registers[operand] = -1;
@@ -46,8 +45,7 @@ internal sealed unsafe partial class RegionCompiler
             int host = HostOf(guest);
             if (host < 0 && i.Form.Fields[operand] == Field.Rm && MayBeMemory(i, operand, register))
             {
-                @base = Host.State;
-                displacement = StateOffsets.Gpr(guest) - Host.StateBias;
+                inMemory = new HostOperand(Host.State, StateOffsets.Gpr(guest) - Host.StateBias);
                 continue;
             }
             if (host < 0)
@@ -57,6 +55,10 @@ internal sealed unsafe partial class RegionCompiler
                 {
                     known = used++;
                     spilled[known] = (guest, memory >= 0 || known == 0 ? Host.Scratch : Host.Address);
+                    if (spilled[known].Host == Host.Address)
+                    {
+                        _held = default;
+                    }
                 }
                 host = spilled[known].Host;
                 if (operand != 0 || !IsReplaced(i, register))
@@ -66,7 +68,7 @@ internal sealed unsafe partial class RegionCompiler
             }
             registers[operand] = host;
         }
-        _recoder.Write(_page + i.Offset, _is64, in d, i.Form, registers, @base, displacement);
+        _recoder.Write(_page + i.Offset, _is64, in d, i.Form, registers, inMemory);
         for (int operand = 0; operand < i.Form.Fields.Length; operand++)
         {
             if (registers[operand] is Host.Scratch or Host.Address && d.GetOpRegister(operand).IsGPR() && IsWritten(i, operand))
@@ -80,9 +82,37 @@ internal sealed unsafe partial class RegionCompiler
         }
     }
 
+    /// <summary>An operation of two registers of which the second, in ModRM.reg, lives in the state and the first does not: the other encoding, with the
+    /// operands exchanged, has the state's as its memory operand.</summary>
+    private static bool IsTurned(GuestInstruction i)
+    {
+        ref Instruction d = ref i.Decoded;
+        return i.Kind == NativeKind.General && i.Form.Fields is [Field.Rm, Field.Reg] && d.Op0Kind == OpKind.Register && d.Op0Register.GetSize() >= 4
+            && i.Form.Mnemonic is Mnemonic.Mov or Mnemonic.Add or Mnemonic.Adc or Mnemonic.And or Mnemonic.Or or Mnemonic.Sub or Mnemonic.Sbb
+                or Mnemonic.Xor or Mnemonic.Cmp
+            && HostOf(Number(d.Op0Register)) >= 0 && HostOf(Number(d.Op1Register)) < 0;
+    }
+
+    private void Turn(GuestInstruction i)
+    {
+        const int Direction = 2;
+        ref Instruction d = ref i.Decoded;
+        NeedOldFlags(i);
+        int opcode = (int)i.Form.Opcode | Direction;
+        _e.Memory(d.Op0Register.GetSize() == 8, opcode, HostOf(Number(d.Op0Register)), Host.State, StateOffsets.Gpr(Number(d.Op1Register)) - Host.StateBias);
+        if (i.Writes != RflagsBits.None)
+        {
+            _flags = FlagHome.Host;
+        }
+    }
+
     /// <summary>How many host registers besides its own an instruction needs for its operands.</summary>
     public static int ScratchNeeded(GuestInstruction i)
     {
+        if (IsTurned(i))
+        {
+            return 0;
+        }
         ref Instruction d = ref i.Decoded;
         int needed = 0;
         int last = -1;
@@ -123,6 +153,10 @@ internal sealed unsafe partial class RegionCompiler
         _ when operand != 0 => true,
         _ => i.Kind == NativeKind.General && (register.GetSize() != 4 || OnlyReads(i.Form.Mnemonic)),
     };
+
+    /// <summary>Whether it writes its memory operand.</summary>
+    public static bool WritesOperand(GuestInstruction i) => MemoryIndex(i) == 0 && !OnlyReads(i.Form.Mnemonic)
+        && i.Kind is NativeKind.General or NativeKind.Vector or NativeKind.Mmx;
 
     /// <summary>Instructions whose first operand is not written.</summary>
     private static bool OnlyReads(Mnemonic mnemonic) => mnemonic is Mnemonic.Cmp or Mnemonic.Test or Mnemonic.Bt or Mnemonic.Mul or Mnemonic.Imul
@@ -204,9 +238,10 @@ internal sealed unsafe partial class RegionCompiler
         int size = memory ? d.MemorySize.GetSize() : d.Op0Register.GetSize();
         bool wide = size == 8;
         int operand = Host.Address;
+        int displacement = 0;
         if (memory)
         {
-            MemoryOperand(i, size, false);
+            displacement = MemoryOperand(i, size, false).Displacement;
         }
         else
         {
@@ -235,7 +270,7 @@ internal sealed unsafe partial class RegionCompiler
         {
             if (memory)
             {
-                _e.Memory(wide, opcode, reg, operand, 0);
+                _e.Memory(wide, opcode, reg, operand, displacement);
             }
             else
             {
@@ -247,50 +282,41 @@ internal sealed unsafe partial class RegionCompiler
     private void Push(GuestInstruction i)
     {
         ref Instruction d = ref i.Decoded;
-        ClobberFlags(i.LiveBefore);
         if (d.Op0Kind == OpKind.Memory)
         {
-            MemoryOperand(i, WordBytes, false);
-            _e.Memory(_is64, 0x8B, Host.Scratch, Host.Address, 0);
+            int from = MemoryOperand(i, WordBytes, false).Displacement;
+            _e.Memory(_is64, 0x8B, Host.Scratch, Host.Address, from);
             _e.Store(StateOffsets.Spill, Host.Scratch);
         }
-        ProbePush();
+        int displacement = StackOperand(i, Host.GuestRsp, -WordBytes, true);
         if (d.Op0Kind == OpKind.Memory)
         {
             _e.Load(Host.Scratch, StateOffsets.Spill);
-            StorePushed(Host.Scratch);
+            StorePushed(Host.Scratch, displacement);
         }
         else if (d.Op0Kind == OpKind.Register)
         {
-            StorePushed(Fetch(Number(d.Op0Register), Host.Scratch));
+            StorePushed(Fetch(Number(d.Op0Register), Host.Scratch), displacement);
         }
         else
         {
-            _e.Memory(_is64, 0xC7, 0, Host.Address, 0);
+            _e.Memory(_is64, 0xC7, 0, Host.Address, displacement);
             _e.Int32((int)d.GetImmediate(0));
         }
         MoveStack(-WordBytes);
     }
 
-    private void ProbePush()
-    {
-        _e.LoadAddress(_is64, Host.Address, Host.GuestRsp, -WordBytes);
-        Probe(WordBytes, true);
-    }
-
-    private void StorePushed(int register) => _e.Memory(_is64, 0x89, register, Host.Address, 0);
+    private void StorePushed(int register, int displacement) => _e.Memory(_is64, 0x89, register, Host.Address, displacement);
 
     private void MoveStack(int bytes) => _e.LoadAddress(_is64, Host.GuestRsp, Host.GuestRsp, bytes);
 
     private void Pop(GuestInstruction i)
     {
-        ClobberFlags(i.LiveBefore);
-        _e.Register(_is64, 0x8B, Host.Address, Host.GuestRsp);
-        Probe(WordBytes, false);
+        int displacement = StackOperand(i, Host.GuestRsp, 0, false);
         MoveStack(WordBytes);
         int guest = Number(i.Decoded.Op0Register);
         int host = HostOf(guest);
-        _e.Memory(_is64, 0x8B, host < 0 ? Host.Scratch : host, Host.Address, 0);
+        _e.Memory(_is64, 0x8B, host < 0 ? Host.Scratch : host, Host.Address, displacement);
         if (host < 0)
         {
             _e.Store(StateOffsets.Gpr(guest), Host.Scratch);
@@ -299,10 +325,8 @@ internal sealed unsafe partial class RegionCompiler
 
     private void LeaveFrame(GuestInstruction i)
     {
-        ClobberFlags(i.LiveBefore);
-        _e.Register(_is64, 0x8B, Host.Address, Host.Rbp);
-        Probe(WordBytes, false);
+        int displacement = StackOperand(i, Host.Rbp, 0, false);
         _e.LoadAddress(_is64, Host.GuestRsp, Host.Rbp, WordBytes);
-        _e.Memory(_is64, 0x8B, Host.Rbp, Host.Address, 0);
+        _e.Memory(_is64, 0x8B, Host.Rbp, Host.Address, displacement);
     }
 }

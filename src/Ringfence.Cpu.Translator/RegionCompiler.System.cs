@@ -66,9 +66,9 @@ internal sealed unsafe partial class RegionCompiler
         // VM and RF are pushed as 0.
         _e.Immediate(true, 4, Host.Scratch, unchecked((int)~(Flags.Virtual8086 | Flags.Resume)));
         _e.Store(StateOffsets.Spill, Host.Scratch);
-        ProbePush();
+        int displacement = StackOperand(i, Host.GuestRsp, -WordBytes, true);
         _e.Load(Host.Scratch, StateOffsets.Spill);
-        StorePushed(Host.Scratch);
+        StorePushed(Host.Scratch, displacement);
         MoveStack(-WordBytes);
     }
 
@@ -81,11 +81,7 @@ internal sealed unsafe partial class RegionCompiler
         int log = wide ? 6 : 5;
         int guest = Number(d.Op1Register);
         ClobberFlags(i.LiveBefore);
-        EffectiveAddress(in d, Host.Address, AddressIs64(in d));
-        if (d.MemorySegment is Register.FS or Register.GS)
-        {
-            _e.WithState(0x03, Host.Address, d.MemorySegment == Register.FS ? StateOffsets.FsBase : StateOffsets.GsBase);
-        }
+        LinearAddress(in d, 0);
         Word();
         _e.Memory(AddressIs64(in d), 0x8D, Host.Address, Host.Address, Host.Scratch, wide ? 3 : 2, 0);
         Probe(bytes, i.Form.Mnemonic != Mnemonic.Bt);

@@ -40,8 +40,12 @@ internal sealed unsafe partial class RegionCompiler
         bool memory = MemoryIndex(i) >= 0;
         if (memory)
         {
-            ClobberFlags(i.LiveBefore);
-            MemoryOperand(i, d.MemorySize.GetSize(), X87Set.Stores(mnemonic), moves ? StateOffsets.X87DataPointer : null);
+            MemoryOperand(i, d.MemorySize.GetSize(), X87Set.Stores(mnemonic), kept: moves);
+            if (moves)
+            {
+                _e.Load(Host.Scratch, StateOffsets.Spill);
+                _e.Store(StateOffsets.X87DataPointer, Host.Scratch);
+            }
         }
         if (mnemonic == Mnemonic.Fldcw)
         {

@@ -20,6 +20,7 @@ internal sealed unsafe partial class RegionCompiler
     private readonly uint _mode;
     /// <summary>What is written behind the region: ways that are taken rarely.</summary>
     private readonly List<Action> _cold = [];
+    private readonly AccessFinder _accesses;
     private RegionBlock _block = null!;
     private GuestInstruction _instruction = null!;
     /// <summary>Leaves for the present instruction's op; made when first needed.</summary>
@@ -36,6 +37,7 @@ internal sealed unsafe partial class RegionCompiler
         _region = region;
         _mode = mode;
         _is64 = (mode & CodeMode.BitsMask) == CodeMode.Bits64;
+        _accesses = new AccessFinder(_is64);
     }
 
     private int WordBytes => _is64 ? 8 : 4;
@@ -64,13 +66,23 @@ internal sealed unsafe partial class RegionCompiler
     {
         _block = block;
         block.CodeStart = _e.Position;
+        _accesses.Find(block);
+        block.Run = _is64 && !_region.Alone ? PageRun.Find(block, i => MustBeAligned(i, i.Decoded.MemorySize.GetSize()) ? i.Decoded.MemorySize.GetSize() : 1) : null;
         Begin(block);
         _vectors = false;
         _x87 = false;
+        _held = default;
+        Write(block, 0, next);
+        block.CodeEnd = _e.Position;
+    }
+
+    /// <summary>Writes a block's instructions from one on.</summary>
+    private void Write(RegionBlock block, int from, RegionBlock? next)
+    {
         GuestInstruction last = block.Instructions[^1];
-        foreach (GuestInstruction instruction in block.Instructions)
+        for (int i = from; i < block.Instructions.Count; i++)
         {
-            _instruction = instruction;
+            GuestInstruction instruction = _instruction = block.Instructions[i];
             _leave = null;
             if (block.Ended && instruction == last)
             {
@@ -83,7 +95,6 @@ internal sealed unsafe partial class RegionCompiler
             KeepPointers();
             FallTo(block.End, last.LiveAfter, next);
         }
-        block.CodeEnd = _e.Position;
     }
 
     /// <summary>The way in: from elsewhere the flags are in the state. From the block before, if only that leads here, they may be in the host's
@@ -119,6 +130,11 @@ internal sealed unsafe partial class RegionCompiler
 
     private void Translate(GuestInstruction i, RegionBlock? next)
     {
+        if (i.Kind is not (NativeKind.General or NativeKind.Vector or NativeKind.Push or NativeKind.Pop or NativeKind.Call or NativeKind.Return
+            or NativeKind.Leave or NativeKind.Nothing or NativeKind.LoadAddress))
+        {
+            _held = default;
+        }
         switch (i.Kind)
         {
             case NativeKind.None: Leave(i); break;

@@ -1,5 +1,4 @@
 using System.Runtime.Intrinsics.X86;
-using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
@@ -22,6 +21,7 @@ internal sealed unsafe partial class Routines
     private readonly bool _alone;
     private int _locate;
     private readonly int[] _misses = new int[2 * Sizes.Length];
+    private readonly int[] _missesAll = new int[2];
 
     /// <param name="alone">Every block leaves at its end.</param>
     public Routines(Emitter emitter, bool alone)
@@ -29,9 +29,12 @@ internal sealed unsafe partial class Routines
         _e = emitter;
         _alone = alone;
         int leave = Leave = WriteLeave();
-        WriteEnter();
         WriteExit(leave);
         WriteDispatch(leave);
+        WriteBottom();
+        WriteEnter();
+        WriteForgetCall();
+        WriteForgetCalls();
         WriteLoadVectors();
         WriteLocate();
         WriteLoadX87();
@@ -40,6 +43,8 @@ internal sealed unsafe partial class Routines
             WriteMiss(size, false);
             WriteMiss(size, true);
         }
+        WriteMissAll(false);
+        WriteMissAll(true);
     }
 
     /// <summary>Each by name, and where it begins.</summary>
@@ -47,6 +52,7 @@ internal sealed unsafe partial class Routines
     [
         ("leave", Leave), ("enter", Enter), ("exit", Exit), ("dispatch", Dispatch), ("load vectors", LoadVectors),
         .. _misses.Select((at, i) => ($"site miss {Sizes[i / 2]} {(i % 2 == 0 ? "read" : "write")}", at)),
+        ("group miss read", _missesAll[0]), ("group miss write", _missesAll[1]),
     ];
 
     private int Leave { get; }
@@ -68,6 +74,10 @@ internal sealed unsafe partial class Routines
     /// fills the site. Returns five bytes on if the TLB does not know the page.</summary>
     public int Miss(int bytes, bool write) => _misses[MissIndex(bytes, write)];
 
+    /// <summary>The same for a group of operands whose last offset that fits is in <see cref="TranslatedState.LastFit"/>. Returns five bytes on if the TLB does not
+    /// know the page, or the group goes over its end.</summary>
+    public int MissAll(bool write) => _missesAll[write ? 1 : 0];
+
     private static int MissIndex(int bytes, bool write) => (2 * Array.IndexOf(Sizes, bytes)) + (write ? 1 : 0);
 
     private void WriteEnter()
@@ -79,6 +89,9 @@ internal sealed unsafe partial class Routines
         }
         _e.LoadAddress(true, Host.State, Host.Rdi, Host.StateBias);
         _e.Store(StateOffsets.HostStack, Host.Rsp);
+        _e.LoadAddress(true, Host.Scratch, Host.Rsp, -CallBytes);
+        _e.Store(StateOffsets.StackLimit, Host.Scratch);
+        PushBottom();
         _e.Move(Host.Address, Host.Rsi);
         foreach ((int guest, int host) in Pinned)
         {
@@ -104,6 +117,7 @@ internal sealed unsafe partial class Routines
         _e.Jump(Condition.NotEqual, loaded);
         _e.Bind(saved);
         _e.Move(Host.Rax, Host.Scratch);
+        _e.Load(Host.Rsp, StateOffsets.HostStack);
         foreach (int register in (ReadOnlySpan<int>)[15, 14, 13, 12, Host.Rbp, Host.Rbx])
         {
             _e.Pop(register);
@@ -151,12 +165,6 @@ internal sealed unsafe partial class Routines
     /// if it is not known, or something wants the outer loop.</summary>
     private void WriteSearch()
     {
-        const int LinearOffset = 0;
-        const int HostCodeOffset = 8;
-        const int OpsOffset = 16;
-        const int ModeOffset = 24;
-        const int Execute = 16;
-        const int Addend = 24;
         Label leaves = new();
         Label unknown = new();
         _e.StateImmediate(false, 7, StateOffsets.Attention, 0);
@@ -170,25 +178,25 @@ internal sealed unsafe partial class Routines
         _e.Immediate(false, 4, Host.Rax, ControlFlow.JumpCacheEntries - 1);
         _e.Shift(false, 4, Host.Rax, 5);
         _e.WithState(0x03, Host.Rax, StateOffsets.JumpCache);
-        _e.Memory(true, 0x3B, Host.Address, Host.Rax, LinearOffset);
+        _e.Memory(true, 0x3B, Host.Address, Host.Rax, KnownJumpOffsets.Linear);
         _e.Jump(Condition.NotEqual, unknown);
         _e.Load32(Host.Rcx, StateOffsets.Mode);
-        _e.Memory(true, 0x3B, Host.Rcx, Host.Rax, ModeOffset);
+        _e.Memory(true, 0x3B, Host.Rcx, Host.Rax, KnownJumpOffsets.Mode);
         _e.Jump(Condition.NotEqual, unknown);
         _e.Move(Host.Rcx, Host.Address);
         _e.Shift(true, 5, Host.Rcx, 12);
         _e.Immediate(false, 4, Host.Rcx, Tlb.Entries - 1);
         _e.Shift(false, 4, Host.Rcx, 5);
         _e.WithState(0x03, Host.Rcx, StateOffsets.Tlb);
-        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, Execute);
+        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, TlbOffsets.Execute);
         _e.Register(true, 0x33, Host.Scratch, Host.Address);
         _e.Immediate(true, 7, Host.Scratch, Region.PageBytes - 1);
         _e.Jump(Condition.Above, unknown);
-        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, Addend);
+        _e.Memory(true, 0x8B, Host.Scratch, Host.Rcx, TlbOffsets.Addend);
         _e.Register(true, 0x03, Host.Scratch, Host.Address);
-        _e.Memory(true, 0x3B, Host.Scratch, Host.Rax, HostCodeOffset);
+        _e.Memory(true, 0x3B, Host.Scratch, Host.Rax, KnownJumpOffsets.HostCode);
         _e.Jump(Condition.NotEqual, unknown);
-        _e.Memory(true, 0x8B, Host.Rax, Host.Rax, OpsOffset);
+        _e.Memory(true, 0x8B, Host.Rax, Host.Rax, KnownJumpOffsets.Ops);
         _e.Memory(false, 0x80, 7, Host.Rax, OpOffsets.Scale);
         _e.Byte(HotBlock.Translated);
         _e.Jump(Condition.NotEqual, unknown);
@@ -201,10 +209,10 @@ internal sealed unsafe partial class Routines
         _e.Shift(false, 4, Host.Scratch, JumpTable.EntryShift);
         _e.Memory(true, 0x8D, Host.Scratch, Host.State, Host.Scratch, 0, JumpTable.Offset - Host.StateBias);
         List();
-        _e.Memory(true, 0x89, Host.Address, Host.Scratch, 0);
+        _e.Memory(true, 0x89, Host.Address, Host.Scratch, JumpTableOffsets.Linear);
         _e.Load32(Host.Rcx, StateOffsets.Mode);
-        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 8);
-        _e.Memory(true, 0x89, Host.Rax, Host.Scratch, 16);
+        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, JumpTableOffsets.Mode);
+        _e.Memory(true, 0x89, Host.Rax, Host.Scratch, JumpTableOffsets.HostCode);
         _e.Immediate(true, 4, Host.Address, -Region.PageBytes);
         _e.Store(StateOffsets.CodePage, Host.Address);
         _e.Move(Host.Address, Host.Rax);
@@ -271,8 +279,39 @@ internal sealed unsafe partial class Routines
     private void WriteMiss(int bytes, bool write)
     {
         _misses[MissIndex(bytes, write)] = _e.Position;
-        int tag = write ? 8 : 0;
-        const int Addend = 24;
+        WriteSearchTlb(write, false, () => _e.Immediate(true, 7, Host.Rcx, Region.PageBytes - bytes));
+        _e.StoreImmediate(false, StateOffsets.Size, write ? -bytes : bytes);
+        _e.Transfer(0xE9, _locate);
+    }
+
+    private void WriteMissAll(bool write)
+    {
+        _missesAll[write ? 1 : 0] = _e.Position;
+        WriteSearchTlb(write, true, () => _e.WithState(0x3B, Host.Rcx, StateOffsets.LastFit));
+        // Often it will never be: a page of code is not written to in place. So C# is asked only now and then.
+        const int Patience = 16;
+        Label refused = new();
+        Label asked = new();
+        _e.StateImmediate(false, 5, StateOffsets.Patience, 1);
+        _e.Jump(Condition.NotEqual, refused);
+        _e.StoreImmediate(false, StateOffsets.Patience, Patience);
+        _e.StoreImmediate(false, StateOffsets.Size, write ? -1 : 1);
+        // Whatever it says: it is next time that the TLB is to know the page.
+        _e.LoadAddress(true, Host.Rsp, Host.Rsp, -8);
+        _e.Transfer(0xE8, _locate);
+        _e.Jump(asked);
+        _e.Bind(asked);
+        _e.LoadAddress(true, Host.Rsp, Host.Rsp, 8);
+        _e.Bind(refused);
+        ReturnFurther(0);
+    }
+
+    /// <summary>Looks for a page in the TLB, and returns with the host address in <see cref="Host.Address"/> and the site filled. Falls through if it is not
+    /// there, or <paramref name="compare"/> finds that the offset in it, in RCX, is above what may be.</summary>
+    /// <param name="fills">Whether it is of use only if the site is filled: others will read it.</param>
+    private void WriteSearchTlb(bool write, bool fills, Action compare)
+    {
+        int tag = write ? TlbOffsets.Write : TlbOffsets.Read;
         Label fail = new();
         Label done = new();
         _e.Push(Host.Rax);
@@ -285,27 +324,25 @@ internal sealed unsafe partial class Routines
         _e.WithState(0x03, Host.Rax, StateOffsets.Tlb);
         _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, tag);
         _e.Register(true, 0x33, Host.Rcx, Host.Address);
-        _e.Immediate(true, 7, Host.Rcx, Region.PageBytes - bytes);
+        compare();
         _e.Jump(Condition.Above, fail);
         // What only RFLAGS.AC admits is not kept.
         _e.Load(Host.Rcx, StateOffsets.Tlb);
         _e.WithState(0x3B, Host.Rcx, StateOffsets.SiteTlb);
-        _e.Jump(Condition.NotEqual, done);
+        _e.Jump(Condition.NotEqual, fills ? fail : done);
         List();
         _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, tag);
-        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 0);
-        _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, Addend);
-        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, 8);
+        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, SiteOffsets.Tag);
+        _e.Memory(true, 0x8B, Host.Rcx, Host.Rax, TlbOffsets.Addend);
+        _e.Memory(true, 0x89, Host.Rcx, Host.Scratch, SiteOffsets.Addend);
         _e.Bind(done);
-        _e.Memory(true, 0x03, Host.Address, Host.Rax, Addend);
+        _e.Memory(true, 0x03, Host.Address, Host.Rax, TlbOffsets.Addend);
         _e.Pop(Host.Rcx);
         _e.Pop(Host.Rax);
         _e.Byte(0xC3);
         _e.Bind(fail);
         _e.Pop(Host.Rcx);
         _e.Pop(Host.Rax);
-        _e.StoreImmediate32(StateOffsets.Size, write ? -bytes : bytes);
-        _e.Transfer(0xE9, _locate);
     }
 
     /// <summary>Asks the C# side for the host address. The operand's size is in <see cref="TranslatedState.Size"/>.</summary>
@@ -407,21 +444,5 @@ internal sealed unsafe partial class Routines
         _e.Memory(true, 0x83, 0, Host.Rsp, offset);
         _e.Byte(JumpBytes);
         _e.Byte(0xC3);
-    }
-}
-
-/// <summary>Offsets of fields in <see cref="Op"/>.</summary>
-internal static unsafe class OpOffsets
-{
-    public static int Immediate { get; } = Of(static op => &op->Immediate);
-
-    public static int Scale { get; } = Of(static op => &op->Scale);
-
-    private delegate void* Locator(Op* op);
-
-    private static int Of(Locator locate)
-    {
-        Op op = default;
-        return (int)((byte*)locate(&op) - (byte*)&op);
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Iced.Intel;
+using Ringfence.Cpu.X87;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -45,6 +46,10 @@ internal sealed unsafe class DifferenceReport(Processor processor, StoreLog log)
                 Line($"  interpreted {Convert.ToHexStringLower(b)}");
             }
         }
+        if (!RegisterImage.Fpu(in translated).SequenceEqual(RegisterImage.Fpu(in interpreted)))
+        {
+            X87Rows(start.X87, translated.X87, interpreted.X87);
+        }
         for (int i = 0; i < log.Count; i++)
         {
             ref LoggedStore store = ref log[i];
@@ -55,6 +60,24 @@ internal sealed unsafe class DifferenceReport(Processor processor, StoreLog log)
             }
         }
         return _text.ToString();
+    }
+
+    private void X87Rows(in X87State start, in X87State translated, in X87State interpreted)
+    {
+        Row("FCW", start.ControlWord, translated.ControlWord, interpreted.ControlWord);
+        Row("FSW", start.StatusWord, translated.StatusWord, interpreted.StatusWord);
+        Row("FTW", start.Tags, translated.Tags, interpreted.Tags);
+        Row("FOP", start.Opcode, translated.Opcode, interpreted.Opcode);
+        Row("FCS", start.InstructionSelector, translated.InstructionSelector, interpreted.InstructionSelector);
+        Row("FIP", start.InstructionPointer, translated.InstructionPointer, interpreted.InstructionPointer);
+        Row("FDS", start.DataSelector, translated.DataSelector, interpreted.DataSelector);
+        Row("FDP", start.DataPointer, translated.DataPointer, interpreted.DataPointer);
+        for (int i = 0; i < 8; i++)
+        {
+            (Float80 a, Float80 b, Float80 c) = (start.GetPhysical(i), translated.GetPhysical(i), interpreted.GetPhysical(i));
+            Row($"R{i}", a.Significand, b.Significand, c.Significand);
+            Row($"R{i} exp", a.SignExponent, b.SignExponent, c.SignExponent);
+        }
     }
 
     private static string Hex(byte* at, int bytes) => Convert.ToHexStringLower(new ReadOnlySpan<byte>(at, bytes));

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Iced.Intel;
 using Ringfence.Cpu.X87;
 
@@ -16,8 +17,10 @@ internal static unsafe class StateComparison
 
     /// <param name="rip">Where translated code has come to, and how many instructions were retired.</param>
     /// <param name="flags">Those that count.</param>
+    /// <param name="status">The bits of the x87 status word that count.</param>
     /// <returns>What differs, or null.</returns>
-    public static string? Find(in RegisterImage translated, in RegisterImage interpreted, ulong rip, long retired, RflagsBits flags)
+    public static string? Find(in RegisterImage translated, in RegisterImage interpreted, ulong rip, long retired, RflagsBits flags,
+        ushort status)
     {
         if (rip != interpreted.Rip)
         {
@@ -60,30 +63,8 @@ internal static unsafe class StateComparison
         {
             return "MXCSR";
         }
-        return RegisterImage.Fpu(in translated).SequenceEqual(RegisterImage.Fpu(in interpreted)) ? null : Describe(translated.X87, interpreted.X87);
-    }
-
-    /// <summary>Null if only what does not count differs: C1, which tells of rounding, what empty registers hold, and the pointers to the last
-    /// instruction and its operand, which <c>X87SequenceTests</c> compare with the host's.</summary>
-    private static string? Describe(X87State translated, X87State interpreted)
-    {
-        const int RoundedUp = 0x200;
-        if (((translated.StatusWord ^ interpreted.StatusWord) & ~RoundedUp) != 0 || translated.ControlWord != interpreted.ControlWord)
-        {
-            return "x87 control or status";
-        }
-        if (translated.Tags != interpreted.Tags)
-        {
-            return "x87 tags";
-        }
-        for (int i = 0; i < 8; i++)
-        {
-            bool used = (translated.Tags & (1 << i)) != 0;
-            if (used && translated.GetPhysical(i) != interpreted.GetPhysical(i))
-            {
-                return $"x87 register {i}";
-            }
-        }
-        return null;
+        X87State x87 = translated.X87;
+        x87.StatusWord = (ushort)((x87.StatusWord & status) | (interpreted.X87.StatusWord & ~status));
+        return MemoryMarshal.AsBytes(new ReadOnlySpan<X87State>(in x87)).SequenceEqual(RegisterImage.Fpu(in interpreted)) ? null : "x87 state";
     }
 }

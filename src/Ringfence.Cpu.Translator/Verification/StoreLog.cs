@@ -39,8 +39,9 @@ internal sealed unsafe class StoreLog : IDisposable
 
     public int Count => (int)((LoggedStore*)_s->Translated.Stores - _first);
 
-    /// <summary>Called with a host address in <see cref="Host.Address"/> that is about to be written. <see cref="Host.Scratch"/> and the flags are lost.</summary>
-    public int Note(int bytes) => _notes[BitOperations.Log2((uint)bytes)];
+    /// <summary>Has what lies at the host address in <see cref="Host.Address"/> noted, since it is about to be written. <see cref="Host.Scratch"/> and the
+    /// flags are lost.</summary>
+    public void Write(Emitter e, int bytes) => e.Transfer(0xE8, _notes[BitOperations.Log2((uint)bytes)]);
 
     public ref LoggedStore this[int index] => ref _first[index];
 

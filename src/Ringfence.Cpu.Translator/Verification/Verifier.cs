@@ -1,6 +1,7 @@
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.X87;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -77,11 +78,12 @@ internal sealed unsafe class Verifier : IDisposable
             Fail(o, code, 0, $"{count} instructions are said to have run");
         }
         RflagsBits undefined = RflagsBits.None;
+        bool undefinedC1 = false;
         int stores = 0;
         for (int i = 0; i < count; i++)
         {
             CheckedCode.Step step = code.Steps[i];
-            if ((step.Reads & undefined) != 0)
+            if ((step.Reads & undefined) != 0 || (undefinedC1 && FlagScan.ReadsC1(step.Instruction)))
             {
                 // What comes of it depends on a flag that is undefined: each may be right. Memory is as it was up to here on both.
                 _log.Redo();
@@ -89,6 +91,7 @@ internal sealed unsafe class Verifier : IDisposable
                 return next;
             }
             undefined = (undefined & ~step.Kills) | step.Undefined;
+            undefinedC1 |= FlagScan.SpoilsC1(step.Instruction);
             stores += step.Stores ? 1 : 0;
             Interpret(o, code, i);
         }
@@ -98,7 +101,8 @@ internal sealed unsafe class Verifier : IDisposable
         {
             compared &= code.LiveAt((int)count);
         }
-        if ((StateComparison.Find(in _translated, in _interpreted, rip, retired, compared) ?? CompareMemory(stores)) is { } difference)
+        ushort counted = undefinedC1 ? unchecked((ushort)~X87Status.C1) : ushort.MaxValue;
+        if ((StateComparison.Find(in _translated, in _interpreted, rip, retired, compared, counted) ?? CompareMemory(stores)) is { } difference)
         {
             Fail(o, code, (int)count, difference);
         }

@@ -42,7 +42,6 @@ public unsafe struct CpuState
     public byte VectorsLoaded;
     /// <summary>The host's x87 unit holds the guest's. Right behind the other: one comparison looks at both.</summary>
     public byte X87Loaded;
-    public uint Reserved1;
     /// <summary>The table whose entries translated code may keep beside an access; see <see cref="TranslatedState"/>.</summary>
     public TlbEntry* SiteTlb;
     /// <summary>Where the link to the next block belongs once it is found, or null.</summary>

@@ -11,12 +11,19 @@ namespace Ringfence.Cpu.State;
 [StructLayout(LayoutKind.Sequential)]
 public unsafe struct TranslatedState
 {
-    /// <summary>The stack pointer of the host code that entered.</summary>
+    /// <summary>The host's stack pointer after translated code was entered, and how far calls may take it down.</summary>
     public ulong HostStack;
+    public ulong StackLimit;
     /// <summary>The host's MXCSR while the guest's is loaded.</summary>
     public ulong HostMxcsr;
     /// <summary>Operands for which there is no register.</summary>
     public ulong Spill;
+    /// <summary>The last offset in a page at which what is looked for lies in it as a whole.</summary>
+    public ulong LastFit;
+    /// <summary>Turns that a loop still has before it has to look around.</summary>
+    public ulong Turns;
+    /// <summary>How often it may still not be found before <see cref="Locate"/> is asked.</summary>
+    public int Patience;
     /// <summary>Bytes of the operand that is looked for; negative for a write.</summary>
     public int Size;
     /// <summary>Enters translated code: (state, address) to the op that comes next.</summary>

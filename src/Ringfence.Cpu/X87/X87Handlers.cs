@@ -89,27 +89,34 @@ internal static unsafe class X87Handlers
 
     // ---- Handlers ----------------------------------------------------------------------------------------------------------------
 
-    /// <summary>Raises #MF if an exception waits, else notes where the instruction is.</summary>
+    /// <summary>False with #MF if an exception waits.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool Ready(CpuState* s, Op* o)
+    private static bool Ready(CpuState* s)
     {
         if (X87Unit.HasPendingException(&s->X87))
         {
             Exits.Record(s, Vectors.MathFault);
             return false;
         }
-        s->X87.InstructionPointer = s->Rip + o->IpOffset;
-        s->X87.InstructionSelector = (ushort)s->Cs.Selector;
-        s->X87.Opcode = o->Source;
         return true;
     }
 
+    /// <summary>Notes where the instruction is, once nothing can keep it from being executed.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ulong Operand(CpuState* s, Op* o)
+    private static void Note(CpuState* s, Op* o)
     {
+        s->X87.InstructionPointer = s->Rip + o->IpOffset;
+        s->X87.InstructionSelector = (ushort)s->Cs.Selector;
+        s->X87.Opcode = o->Source;
+    }
+
+    /// <summary>The same with its operand in memory.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void NoteOperand(CpuState* s, Op* o)
+    {
+        Note(s, o);
         s->X87.DataPointer = Plain.Linear(s, o) & o->AddressMask;
         s->X87.DataSelector = *(ushort*)((byte*)s + o->Destination);
-        return Wide.Linear(s, o);
     }
 
     public static Op* NotAvailable(CpuState* s, Op* o) => Exits.Fault(s, o, Vectors.DeviceNotAvailable);
@@ -131,10 +138,11 @@ internal static unsafe class X87Handlers
 
     public static Op* Simple(CpuState* s, Op* o)
     {
-        if (!Ready(s, o))
+        if (!Ready(s))
         {
             return Exits.Abort(s, o);
         }
+        Note(s, o);
         ((delegate*<X87State*, void>)o->Immediate)(&s->X87);
         o++;
         return o->Handler(s, o);
@@ -150,10 +158,11 @@ internal static unsafe class X87Handlers
 
     public static Op* Stack(CpuState* s, Op* o)
     {
-        if (!Ready(s, o))
+        if (!Ready(s))
         {
             return Exits.Abort(s, o);
         }
+        Note(s, o);
         ((delegate*<X87State*, int, void>)o->Immediate)(&s->X87, o->Extra);
         o++;
         return o->Handler(s, o);
@@ -161,10 +170,11 @@ internal static unsafe class X87Handlers
 
     public static Op* Read32(CpuState* s, Op* o)
     {
-        if (!Ready(s, o) || !GuestAccess.Read(s, Operand(s, o), out uint value))
+        if (!Ready(s) || !GuestAccess.Read(s, Wide.Linear(s, o), out uint value))
         {
             return Exits.Abort(s, o);
         }
+        NoteOperand(s, o);
         ((delegate*<X87State*, uint, void>)o->Immediate)(&s->X87, value);
         o++;
         return o->Handler(s, o);
@@ -172,10 +182,11 @@ internal static unsafe class X87Handlers
 
     public static Op* Read64(CpuState* s, Op* o)
     {
-        if (!Ready(s, o) || !GuestAccess.Read(s, Operand(s, o), out ulong value))
+        if (!Ready(s) || !GuestAccess.Read(s, Wide.Linear(s, o), out ulong value))
         {
             return Exits.Abort(s, o);
         }
+        NoteOperand(s, o);
         ((delegate*<X87State*, ulong, void>)o->Immediate)(&s->X87, value);
         o++;
         return o->Handler(s, o);
@@ -183,11 +194,12 @@ internal static unsafe class X87Handlers
 
     public static Op* Read80(CpuState* s, Op* o)
     {
-        if (!Ready(s, o) || !GuestAccess.Read(s, Operand(s, o), out ulong low)
+        if (!Ready(s) || !GuestAccess.Read(s, Wide.Linear(s, o), out ulong low)
             || !GuestAccess.Read(s, (Wide.Linear(s, o) + 8) & s->LinearMask, out ushort high))
         {
             return Exits.Abort(s, o);
         }
+        NoteOperand(s, o);
         ((delegate*<X87State*, ulong, ushort, void>)o->Immediate)(&s->X87, low, high);
         o++;
         return o->Handler(s, o);
@@ -195,10 +207,11 @@ internal static unsafe class X87Handlers
 
     public static Op* ReadInteger16(CpuState* s, Op* o)
     {
-        if (!Ready(s, o) || !GuestAccess.Read(s, Operand(s, o), out short value))
+        if (!Ready(s) || !GuestAccess.Read(s, Wide.Linear(s, o), out short value))
         {
             return Exits.Abort(s, o);
         }
+        NoteOperand(s, o);
         ((delegate*<X87State*, int, void>)o->Immediate)(&s->X87, value);
         o++;
         return o->Handler(s, o);
@@ -206,10 +219,11 @@ internal static unsafe class X87Handlers
 
     public static Op* ReadInteger32(CpuState* s, Op* o)
     {
-        if (!Ready(s, o) || !GuestAccess.Read(s, Operand(s, o), out int value))
+        if (!Ready(s) || !GuestAccess.Read(s, Wide.Linear(s, o), out int value))
         {
             return Exits.Abort(s, o);
         }
+        NoteOperand(s, o);
         ((delegate*<X87State*, int, void>)o->Immediate)(&s->X87, value);
         o++;
         return o->Handler(s, o);
@@ -217,10 +231,11 @@ internal static unsafe class X87Handlers
 
     public static Op* Store(CpuState* s, Op* o)
     {
-        if (!Ready(s, o) || !StoreTop(s, o))
+        if (!Ready(s) || !StoreTop(s, o))
         {
             return Exits.Abort(s, o);
         }
+        NoteOperand(s, o);
         o++;
         return o->Handler(s, o);
     }
@@ -230,7 +245,7 @@ internal static unsafe class X87Handlers
     private static bool StoreTop(CpuState* s, Op* o)
     {
         X87State* f = &s->X87;
-        ulong linear = Operand(s, o);
+        ulong linear = Wide.Linear(s, o);
         StoreForm form = (StoreForm)o->Extra;
         ushort before = f->StatusWord;
         bool stored, written = true;
@@ -289,10 +304,11 @@ internal static unsafe class X87Handlers
 
     public static Op* ConditionalMove(CpuState* s, Op* o)
     {
-        if (!Ready(s, o))
+        if (!Ready(s))
         {
             return Exits.Abort(s, o);
         }
+        Note(s, o);
         bool holds = (o->Immediate & 3) switch
         {
             0 => Flags.IsCarry(s),
@@ -307,10 +323,11 @@ internal static unsafe class X87Handlers
 
     public static Op* CompareFlags(CpuState* s, Op* o)
     {
-        if (!Ready(s, o))
+        if (!Ready(s))
         {
             return Exits.Abort(s, o);
         }
+        Note(s, o);
         ulong flags = X87Unit.CompareFlags(
             &s->X87, o->Extra, (o->Immediate & FlagQuiet) != 0, (o->Immediate & FlagPop) != 0, Flags.GetArithmetic(s));
         Flags.SetArithmetic(s, (uint)flags);

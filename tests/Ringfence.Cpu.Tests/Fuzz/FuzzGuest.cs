@@ -199,7 +199,9 @@ internal sealed unsafe class FuzzGuest : IDisposable
         TlbEntry* supervisor = _s->TlbSupervisor;
         TlbEntry* user = _s->TlbUser;
         TlbEntry* supervisorAc = _s->TlbSupervisorAc;
+        TranslatedState translated = _s->Translated;
         *_s = state;
+        _s->Translated = translated;
         _s->Tlb = now;
         _s->TlbSupervisor = supervisor;
         _s->TlbUser = user;

@@ -39,14 +39,15 @@ public sealed unsafe class RecoderTests
                 continue;
             }
             done++;
-            int @base = -1;
+            HostOperand operand = HostOperand.None;
             int displacement = random.Next(3) switch { 0 => 0, 1 => random.Next(-128, 128), _ => random.Next(int.MinValue, int.MaxValue) };
             for (int i = 0; i < form.Fields.Length; i++)
             {
                 registers[i] = -1;
                 if (from.GetOpKind(i) == OpKind.Memory)
                 {
-                    @base = random.Next(16);
+                    int index = random.Next(16);
+                    operand = index == 4 ? new(random.Next(16), displacement) : new(random.Next(16), displacement, index, random.Next(4));
                 }
                 else if (form.Fields[i] != Field.None)
                 {
@@ -56,7 +57,7 @@ public sealed unsafe class RecoderTests
             emitter.Position = 0;
             fixed (byte* code = bytes)
             {
-                Assert.True(recoder.Write(code, bits == 64, in from, form, registers, @base, displacement));
+                Assert.True(recoder.Write(code, bits == 64, in from, form, registers, operand));
             }
             byte[] written = new ReadOnlySpan<byte>(memory.Write, emitter.Position).ToArray();
             Instruction to = Decode(64, written, DecoderOptions.NoInvalidCheck);
@@ -69,8 +70,9 @@ public sealed unsafe class RecoderTests
             {
                 bool same = to.GetOpKind(i) switch
                 {
-                    OpKind.Memory => to.MemoryBase == Register.RAX + @base && to.MemoryIndex == Register.None
-                        && (int)to.MemoryDisplacement64 == displacement,
+                    OpKind.Memory => to.MemoryBase == Register.RAX + operand.Base
+                        && to.MemoryIndex == (operand.Index < 0 ? Register.None : Register.RAX + operand.Index)
+                        && to.MemoryIndexScale == 1 << operand.Scale && (int)to.MemoryDisplacement64 == displacement,
                     OpKind.Register when form.Fields[i] != Field.None => to.GetOpRegister(i).GetNumber() == registers[i]
                         && to.GetOpRegister(i).GetSize() == from.GetOpRegister(i).GetSize(),
                     OpKind.Register => to.GetOpRegister(i) == from.GetOpRegister(i),
@@ -95,7 +97,7 @@ public sealed unsafe class RecoderTests
         var emitter = new Emitter(memory);
         fixed (byte* bytes = code)
         {
-            Assert.False(new Recoder(emitter).Write(bytes, true, in instruction, CodeForm.Of(instruction.Code), [0, 1, -1], 15, 64));
+            Assert.False(new Recoder(emitter).Write(bytes, true, in instruction, CodeForm.Of(instruction.Code), [0, 1, -1], new HostOperand(15, 64)));
         }
         Assert.Equal(0, emitter.Position);
     }
@@ -116,7 +118,7 @@ public sealed unsafe class RecoderTests
         int[] registers = [.. Enumerable.Range(0, form.Fields.Length).Select(i => form.Fields[i] == Field.None ? -1 : from.GetOpRegister(i).GetNumber())];
         fixed (byte* bytes = code)
         {
-            Assert.True(new Recoder(emitter).Write(bytes, false, in from, form, registers, -1, 0));
+            Assert.True(new Recoder(emitter).Write(bytes, false, in from, form, registers, HostOperand.None));
         }
         Instruction to = Decode(64, new ReadOnlySpan<byte>(memory.Write, emitter.Position).ToArray());
         Assert.Equal(from.ToString(), to.ToString());

@@ -100,7 +100,7 @@ public sealed unsafe class X87ExecutionTests
             s->Gpr[6] = address;
             Assert.False(machine.Run());
             Assert.StartsWith(fault, machine.Fault);
-            AssertSameStack(before, s->X87);
+            AssertSame(before, s->X87);
             Assert.True(modrm == 0x36 || new ReadOnlySpan<byte>(machine.At(X87Machine.Absent - 16), 16).IndexOfAnyExcept((byte)0xCC) < 0);
         }
     }
@@ -126,7 +126,7 @@ public sealed unsafe class X87ExecutionTests
             machine.State->Gpr[6] = address;
             Assert.False(machine.Run());
             Assert.StartsWith($"#PF(2) at 8:8000 cr2={fault:x},", machine.Fault);
-            AssertSameStack(before, machine.State->X87);
+            AssertSame(before, machine.State->X87);
             Assert.True(new ReadOnlySpan<byte>(machine.At(X87Machine.Absent - 16), 0x1020).IndexOfAnyExcept((byte)0xCC) < 0);
         }
         machine.State->Gpr[6] = X87Machine.Absent - 0x1006;
@@ -158,7 +158,7 @@ public sealed unsafe class X87ExecutionTests
             s->Gpr[6] = address;
             Assert.False(machine.Run());
             Assert.StartsWith("#PF(0) at 8:8000 cr2=22000", machine.Fault);
-            AssertSameStack(before, s->X87);
+            AssertSame(before, s->X87);
         }
     }
 
@@ -296,6 +296,12 @@ public sealed unsafe class X87ExecutionTests
                 Assert.Equal(moved ? Float80.One : default, machine.State->X87.GetPhysical(6));
             }
         }
+    }
+
+    private static void AssertSame(in X87State before, in X87State after)
+    {
+        AssertSameStack(before, after);
+        Assert.Equal((before.Opcode, before.InstructionPointer, before.DataPointer), (after.Opcode, after.InstructionPointer, after.DataPointer));
     }
 
     private static void AssertSameStack(in X87State before, in X87State after)

@@ -63,6 +63,10 @@ internal static unsafe class Strings
         ulong count = o->Extra == Once ? 1 : Count<TAddress>(s);
         for (; count != 0; count--)
         {
+            if (count > 1)
+            {
+                count -= ScanRun<T, TAddress>(s, o, count);
+            }
             ulong index = Width.Get<TAddress>(s, Slots.Rdi);
             if (!GuestAccess.Read(s, DestinationLinear(s, o, index), out T value))
             {
@@ -95,6 +99,10 @@ internal static unsafe class Strings
         ulong count = o->Extra == Once ? 1 : Count<TAddress>(s);
         for (; count != 0; count--)
         {
+            if (count > 1)
+            {
+                count -= CompareRun<T, TAddress>(s, o, count);
+            }
             ulong from = Width.Get<TAddress>(s, Slots.Rsi);
             ulong to = Width.Get<TAddress>(s, Slots.Rdi);
             if (!GuestAccess.Read(s, SourceLinear(s, o, from), out T a) || !GuestAccess.Read(s, DestinationLinear(s, o, to), out T b))
@@ -311,6 +319,76 @@ internal static unsafe class Strings
         Width.Set<TAddress>(s, Slots.Rdi, to + (run * (ulong)sizeof(T)));
         return run;
     }
+
+    /// <summary>Goes over elements of CMPS that do not end the repetition, as many as the two pages hold, and returns how many. The one that ends it is the
+    /// caller's, and so are those whose bytes are not at hand.</summary>
+    /// <param name="count">At least 2.</param>
+    private static ulong CompareRun<T, TAddress>(CpuState* s, Op* o, ulong count)
+        where T : unmanaged
+        where TAddress : unmanaged
+    {
+        if (o->Extra != RepeatWhileEqual || Step<T>(s) != (ulong)sizeof(T))
+        {
+            return 0;
+        }
+        ulong from = Width.Get<TAddress>(s, Slots.Rsi);
+        ulong to = Width.Get<TAddress>(s, Slots.Rdi);
+        ulong run = Math.Min(Math.Min(Elements<T, TAddress>(from, SourceLinear(s, o, from)), Elements<T, TAddress>(to, DestinationLinear(s, o, to))), count - 1);
+        byte* source = Readable(s, SourceLinear(s, o, from));
+        byte* destination = Readable(s, DestinationLinear(s, o, to));
+        if (run == 0 || source == null || destination == null)
+        {
+            return 0;
+        }
+        ulong equal = (ulong)new ReadOnlySpan<T>(source, (int)run).CommonPrefixLength(new ReadOnlySpan<T>(destination, (int)run));
+        if (equal != 0)
+        {
+            ulong last = Width.From(((T*)source)[equal - 1]);
+            Sub.Apply<T>(s, last, last);
+            Width.Set<TAddress>(s, Slots.Rsi, from + (equal * (ulong)sizeof(T)));
+            Width.Set<TAddress>(s, Slots.Rdi, to + (equal * (ulong)sizeof(T)));
+            Width.Set<TAddress>(s, Slots.Rcx, count - equal);
+        }
+        return equal;
+    }
+
+    /// <summary>The same for SCAS.</summary>
+    private static ulong ScanRun<T, TAddress>(CpuState* s, Op* o, ulong count)
+        where T : unmanaged
+        where TAddress : unmanaged
+    {
+        if (Step<T>(s) != (ulong)sizeof(T))
+        {
+            return 0;
+        }
+        ulong at = Width.Get<TAddress>(s, Slots.Rdi);
+        ulong run = Math.Min(Elements<T, TAddress>(at, DestinationLinear(s, o, at)), count - 1);
+        byte* host = Readable(s, DestinationLinear(s, o, at));
+        if (run == 0 || host == null)
+        {
+            return 0;
+        }
+        bool equal = o->Extra == RepeatWhileEqual;
+        ulong wanted = Width.Get<T>(s, Slots.Rax);
+        int found = sizeof(T) switch
+        {
+            1 => Find(new ReadOnlySpan<byte>(host, (int)run), (byte)wanted, equal),
+            2 => Find(new ReadOnlySpan<ushort>(host, (int)run), (ushort)wanted, equal),
+            4 => Find(new ReadOnlySpan<uint>(host, (int)run), (uint)wanted, equal),
+            _ => Find(new ReadOnlySpan<ulong>(host, (int)run), wanted, equal),
+        };
+        ulong passed = found < 0 ? run : (ulong)found;
+        if (passed != 0)
+        {
+            Sub.Apply<T>(s, wanted, Width.From(((T*)host)[passed - 1]));
+            Width.Set<TAddress>(s, Slots.Rdi, at + (passed * (ulong)sizeof(T)));
+            Width.Set<TAddress>(s, Slots.Rcx, count - passed);
+        }
+        return passed;
+    }
+
+    private static int Find<T>(ReadOnlySpan<T> elements, T value, bool equal)
+        where T : IEquatable<T> => equal ? elements.IndexOfAnyExcept(value) : elements.IndexOf(value);
 
     private static byte* Readable(CpuState* s, ulong linear)
     {
