@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;

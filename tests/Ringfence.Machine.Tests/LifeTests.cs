@@ -217,6 +217,18 @@ public sealed class LifeTests
         Assert.Contains(engine.Capabilities.Name, e.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void AMachineMovesOnlyToEnginesThatItHas()
+    {
+        using VirtualMachine machine = Machines.Create(new MachineSpec { Memory = 2 << 20 });
+        Assert.Equal(EngineUnderTest.IsKvm ? ["kvm", "software"] : [EngineUnderTest.Create().Capabilities.Name], machine.Engines);
+        foreach (string engine in machine.Engines)
+        {
+            machine.MoveTo(engine);
+        }
+        Assert.Throws<ArgumentException>(() => machine.MoveTo("steam"));
+    }
+
     private static void WaitForOutput(SerialTap serial) =>
         Assert.True(SpinWait.SpinUntil(() => serial.Bytes.Length != 0, TestLimits.Patience), "the guest did not start");
 
