@@ -17,7 +17,7 @@ internal sealed record DoctorReport(
     {
         (string vendor, string model, IReadOnlySet<string> flags) = HostFacts.Processor();
         KvmReport kvm = KvmReport.Read();
-        string? mode = File.Exists(KvmReport.Device) ? Mode() : null;
+        string? mode = !OperatingSystem.IsWindows() && File.Exists(KvmReport.Device) ? Mode(File.GetUnixFileMode(KvmReport.Device)) : null;
         return new DoctorReport(
             HostFacts.KernelRelease(), vendor, model, flags.Contains("vmx"), flags.Contains("svm"), flags.Contains("hypervisor"),
             HostFacts.NestedGuests(HostFacts.KvmModule()), mode, kvm, EngineChoice.Measure());
@@ -91,11 +91,7 @@ internal sealed record DoctorReport(
         return Encoding.UTF8.GetString(stream.ToArray()) + "\n";
     }
 
-    private static string Mode()
-    {
-        UnixFileMode mode = File.GetUnixFileMode(KvmReport.Device);
-        return Convert.ToString((int)mode, 8).PadLeft(4, '0');
-    }
+    private static string Mode(UnixFileMode mode) => Convert.ToString((int)mode, 8).PadLeft(4, '0');
 
     private static string YesOrNo(bool value) => value ? "yes" : "no";
 

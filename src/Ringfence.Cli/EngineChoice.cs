@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using Ringfence.Engine;
 using Ringfence.Engine.Kvm;
 using Ringfence.Engine.Software;
 using Ringfence.Machine;
