@@ -31,6 +31,7 @@ internal sealed class CommandLine
     private readonly Option<bool> _testDevice = new("--test-device") { Description = "Add the device that test suites know as QEMU's pc-testdev" };
     private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End at a reset instead of starting the guest again" };
     private readonly Option<string?> _gdb = Text("--gdb", "HOST:PORT", "Wait there for gdb before the guest runs; port 0 takes a free one");
+    private readonly Option<bool> _verbose = new("--verbose") { Description = "Say on standard error which engine is taken and why" };
     private readonly Option<bool> _version = new("--version") { Description = "Show the version" };
     private readonly Argument<string?> _model = new("MODEL")
     {
@@ -41,23 +42,28 @@ internal sealed class CommandLine
     private readonly Option<bool> _json = new("--json") { Description = "For programs: JSON" };
     private readonly Func<RunOptions, int> _run;
     private readonly Func<CpuOptions, TextWriter, int> _showCpus;
+    private readonly Func<bool, TextWriter, int> _doctor;
     private readonly RootCommand _root;
     private readonly Command _runCommand;
     private readonly Command _cpuCommand;
     private readonly Command _cpuList;
     private readonly Command _cpuShow;
+    private readonly Command _doctorCommand;
 
     /// <param name="run">Runs a guest and returns the exit code.</param>
     /// <param name="cpus">Writes what is asked about processor models and returns the exit code.</param>
-    public CommandLine(Func<RunOptions, int> run, Func<CpuOptions, TextWriter, int> cpus)
+    /// <param name="doctor">Writes what this host can do, as JSON or for people, and returns the exit code.</param>
+    public CommandLine(Func<RunOptions, int> run, Func<CpuOptions, TextWriter, int> cpus, Func<bool, TextWriter, int> doctor)
     {
+        _doctor = doctor;
         _run = run;
         _showCpus = cpus;
         _runCommand = new Command("run", "Run a guest until it ends")
         {
             _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _engine, _codeCache, _perfMap, _verify, _serial, _screen, _timeout, _stats, _trace, _debugExit,
-            _testDevice, _noReboot, _gdb,
+            _testDevice, _noReboot, _gdb, _verbose,
         };
+        _doctorCommand = new Command("doctor", "Tell what this host can do for guests, what is missing, and how to get it") { _json };
         _cpuList = new Command("list", "Name the processor models") { _json };
         _cpuShow = new Command("show", "Tell what a processor model is: signature, caches, features advertised and withheld") { _model, _json };
         _cpuCommand = new Command("cpu", "Tell of processor models") { _cpuList, _cpuShow };
@@ -67,6 +73,7 @@ internal sealed class CommandLine
         _root.Options.Add(_version);
         _root.Subcommands.Add(_runCommand);
         _root.Subcommands.Add(_cpuCommand);
+        _root.Subcommands.Add(_doctorCommand);
     }
 
     /// <summary>Parses and runs. Everything that goes wrong is one line on <paramref name="error"/>.</summary>
@@ -83,6 +90,7 @@ internal sealed class CommandLine
             Command command = result.CommandResult.Command;
             return command == _root ? InvokeRoot(result, output)
                 : command == _runCommand ? _run(Read(result))
+                : command == _doctorCommand ? InvokeDoctor(result, output)
                 : _showCpus(ReadCpu(result, command), output);
         }
         catch (UsageException wrong)
@@ -104,6 +112,15 @@ internal sealed class CommandLine
             return ExitCode.Ended;
         }
         throw new UsageException("no command: 'ringfence run' runs a guest, 'ringfence --help' tells more");
+    }
+
+    private int InvokeDoctor(ParseResult result, TextWriter output)
+    {
+        if (result.UnmatchedTokens.Count > 0)
+        {
+            throw Unknown(result.UnmatchedTokens[0], "argument", "ringfence doctor --help");
+        }
+        return _doctor(result.GetValue(_json), output);
     }
 
     private RunOptions Read(ParseResult result)
@@ -145,6 +162,7 @@ internal sealed class CommandLine
             TestDevice = result.GetValue(_testDevice),
             NoReboot = result.GetValue(_noReboot),
             Gdb = result.GetValue(_gdb),
+            Verbose = result.GetValue(_verbose),
         });
     }
 

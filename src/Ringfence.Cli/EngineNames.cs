@@ -7,6 +7,8 @@ internal static class EngineNames
     public const string Auto = "auto";
     public const string Interpreter = "interpreter";
     public const string Translator = "translator";
+    /// <summary>The host's processor, through /dev/kvm.</summary>
+    public const string Kvm = "kvm";
 
-    public static IReadOnlyList<string> All { get; } = [Auto, Interpreter, Translator];
+    public static IReadOnlyList<string> All { get; } = [Auto, Interpreter, Translator, Kvm];
 }

@@ -3,7 +3,7 @@ using Ringfence.Cli;
 TextWriter error = Console.Error;
 try
 {
-    return new CommandLine(options => RunCommand.Run(options, Console.Out, error), RunCommand.ShowCpus).Invoke(args, Console.Out, error);
+    return new CommandLine(options => RunCommand.Run(options, Console.Out, error), RunCommand.ShowCpus, RunCommand.Diagnose).Invoke(args, Console.Out, error);
 }
 #pragma warning disable CA1031 // The last resort: one line for people instead of a stack trace.
 catch (Exception e)

@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using Ringfence.Debugging;
 using Ringfence.Devices.Display;
 using Ringfence.Engine;
+using Ringfence.Engine.Kvm;
 using Ringfence.Engine.Software;
 using Ringfence.Firmware;
 using Ringfence.Machine;
@@ -19,10 +20,27 @@ internal static class RunCommand
         return ExitCode.Ended;
     }
 
+    /// <summary>`ringfence doctor`.</summary>
+    public static int Diagnose(bool json, TextWriter output)
+    {
+        DoctorReport report = DoctorReport.Read();
+        output.Write(json ? report.ToJson() : report.ToString());
+        return ExitCode.Ended;
+    }
+
     /// <returns>The exit code. What there is to say is on <paramref name="error"/>, after the terminal has been restored.</returns>
     public static int Run(RunOptions options, TextWriter output, TextWriter error)
     {
-        IEngine engine = ChooseEngine(options);
+        IEngine engine;
+        try
+        {
+            engine = ChooseEngine(options, error);
+        }
+        catch (KvmException e)
+        {
+            error.WriteLine($"ringfence: {e.Message}");
+            return ExitCode.EngineFailed;
+        }
         if (options.Cpus > engine.Capabilities.MaximumVcpus)
         {
             throw new UsageException(
@@ -40,6 +58,11 @@ internal static class RunCommand
         {
             throw new UsageException($"--cpu: {e.Message}");
         }
+        catch (KvmException e)
+        {
+            error.WriteLine($"ringfence: {e.Message}");
+            return ExitCode.EngineFailed;
+        }
         catch (Exception e) when (e is GuestLoadException or InsufficientMemoryException or HostFileException or IOException or UnauthorizedAccessException)
         {
             error.WriteLine($"ringfence: {e.Message.ReplaceLineEndings(" ")}");
@@ -47,13 +70,30 @@ internal static class RunCommand
         }
     }
 
-    private static SoftwareEngine ChooseEngine(RunOptions options)
+    private static IEngine ChooseEngine(RunOptions options, TextWriter error)
     {
-        if (options.Engine == EngineNames.Translator && !SoftwareOptions.CanTranslate)
+        string name = options.Engine;
+        if (name == EngineNames.Auto && !options.PerfMap && !options.Verify)
+        {
+            name = EngineChoice.Choose(EngineChoice.CacheFolder, out string why);
+            if (options.Verbose)
+            {
+                error.WriteLine($"ringfence: {why}");
+            }
+        }
+        else if (options.Verbose)
+        {
+            error.WriteLine($"ringfence: engine {name}: asked for");
+        }
+        if (name == EngineNames.Kvm)
+        {
+            return new KvmEngine(SoftwareOptions.Best with { CodeCache = options.CodeCache });
+        }
+        if (name == EngineNames.Translator && !SoftwareOptions.CanTranslate)
         {
             throw new UsageException("--engine: the translator is for Linux on x86-64: --engine interpreter runs anywhere");
         }
-        SoftwareOptions mode = options.Engine switch
+        SoftwareOptions mode = name switch
         {
             EngineNames.Interpreter => SoftwareOptions.Interpreter,
             EngineNames.Translator => SoftwareOptions.Translator,

@@ -51,6 +51,8 @@ internal sealed record RunOptions
     public ushort? DebugExitPort { get; init; }
     public bool TestDevice { get; init; }
     public bool NoReboot { get; init; }
+    /// <summary>Say which engine is taken and why.</summary>
+    public bool Verbose { get; init; }
     /// <summary>Where to wait for a debugger; null for none.</summary>
     public IPEndPoint? Gdb { get; init; }
 
@@ -64,9 +66,9 @@ internal sealed record RunOptions
         {
             throw new UsageException("--bios: a BIOS image starts alone, without --kernel, --initrd and --append");
         }
-        if ((raw.PerfMap || raw.Verify) && raw.Engine == EngineNames.Interpreter)
+        if ((raw.PerfMap || raw.Verify) && raw.Engine is EngineNames.Interpreter or EngineNames.Kvm)
         {
-            throw new UsageException($"{(raw.Verify ? "--verify" : "--perf-map")}: it is for what is translated: not with --engine interpreter");
+            throw new UsageException($"{(raw.Verify ? "--verify" : "--perf-map")}: it is for what is translated: not with --engine {raw.Engine}");
         }
         if (raw.Verify && raw.Cpus is not null && ParseCpus(raw.Cpus) != 1)
         {
@@ -95,6 +97,7 @@ internal sealed record RunOptions
             DebugExitPort = raw.DebugExit is null ? null : ParsePort(raw.DebugExit),
             TestDevice = raw.TestDevice,
             NoReboot = raw.NoReboot,
+            Verbose = raw.Verbose,
             Gdb = raw.Gdb is null ? null : ParseEndPoint(raw.Gdb),
         };
     }
@@ -207,5 +210,6 @@ internal sealed record RawRunOptions
     public string? DebugExit { get; init; }
     public bool TestDevice { get; init; }
     public bool NoReboot { get; init; }
+    public bool Verbose { get; init; }
     public string? Gdb { get; init; }
 }

@@ -16,6 +16,9 @@ public sealed unsafe partial class Processor
     /// <summary>A step was asked for and has been made, though <see cref="Run"/> came back for another reason.</summary>
     public bool StepDone => Stops is { StepDone: true };
 
+    /// <summary><see cref="Run"/> is to come back when the privilege level becomes 3: someone else runs what is there.</summary>
+    internal bool LeavesForUserMode { get; set; }
+
     /// <summary>How many NMIs wait to be taken, 0 to 2. Set only while the processor does not run.</summary>
     public int PendingNmis
     {

@@ -441,6 +441,10 @@ public sealed unsafe partial class Processor : IDisposable
         mode |= s->Cpl == 3 ? CodeMode.User : 0;
         s->Mode = mode;
         Mmu.SelectTlb();
+        if (LeavesForUserMode && s->Cpl == 3)
+        {
+            RaiseQuietly(Attentions.Exit);
+        }
     }
 
     /// <summary>Whether an instruction may be fetched from a linear address: the limit of CS, canonical form. If not, the fault is recorded.</summary>

@@ -20,14 +20,15 @@ internal static class CpuDescriptions
         }
     }
 
-    public static CpuDescription Describe(CpuModel model) => new(
+    /// <param name="why">Why a feature is withheld that the model alone does not explain.</param>
+    public static CpuDescription Describe(CpuModel model, Func<CpuFeature, string?>? why = null) => new(
         model.Name, model.About, model.Vendor, model.Family, model.Model, model.Stepping, model.Signature, model.Brand,
         [.. model.Caches.Select(cache => cache.ToString())],
         [
             .. model.Described.Members()
                 .Select(feature => feature.Info())
                 .OrderBy(info => (info.Leaf, info.Subleaf, info.Register, info.Bit))
-                .Select(info => new CpuFeatureDescription(info.Name, Group(info), model.Has(info.Feature) ? null : model.WhyWithheld(info.Feature))),
+                .Select(info => new CpuFeatureDescription(info.Name, Group(info), model.Has(info.Feature) ? null : why?.Invoke(info.Feature) ?? model.WhyWithheld(info.Feature))),
         ]);
 
     private static string Group(CpuFeatureInfo info) => string.Create(

@@ -12,7 +12,7 @@ public sealed class SoftwareEngine(SoftwareOptions? mode = null) : IEngine
 
     public EngineCapabilities Capabilities => new(_mode.Translates ? "translator" : "interpreter", MaximumVcpus: 32, CountsInstructions: true, Debugs: true);
 
-    public IReadOnlyList<CpuDescription> CpuModels => [.. CpuModel.All.Concat(_mode.Translates ? [CpuModel.Host] : []).Select(CpuDescriptions.Describe)];
+    public IReadOnlyList<CpuDescription> CpuModels => [.. CpuModel.All.Concat(_mode.Translates ? [CpuModel.Host] : []).Select(model => CpuDescriptions.Describe(model))];
 
     public CpuDescription DescribeCpu(string model) => CpuDescriptions.Describe(CpuDescriptions.Parse(model, _mode.Translates));
 

@@ -15,6 +15,9 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     private readonly Func<bool> _startUpAsked;
     private readonly Func<bool> _wakeAsked;
     private readonly ManualResetEventSlim _wake = new(false, 0);
+    /// <summary>Null where guest code runs in our own.</summary>
+    private readonly IGuestRunner? _runner;
+    private readonly double _clockHertz;
     private const int InitPending = 0x100;
     private const int SipiPending = 0x200;
     private long _running;
@@ -24,17 +27,28 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     private int _exitRequested;
     private VcpuActivity _activity;
 
-    public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index, SharedCode shared, ITranslatorFactory? translators)
+    public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index, SharedCode shared, ITranslatorFactory? translators,
+        IGuestRunnerFactory? runners)
     {
         _vm = vm;
         _bus = options.Bus;
         _trace = options.Trace;
         Index = index;
-        Processor = new Processor(options.Memory, this, options.Clock, model, index, _wake.Set, shared, translators);
+        Processor = new Processor(options.Memory, this, runners?.Clock ?? options.Clock, model, index, Wake, shared, translators);
         Processor.Trace = _trace is null ? null : this;
         Processor.MeasureBus = options.MeasureTime;
         Processor.PrepareAsFirmware();
         _activity = index != 0 ? VcpuActivity.WaitingForSipi : VcpuActivity.Active;
+        _clockHertz = runners?.ClockHertz ?? Processor.TscHertz;
+        try
+        {
+            _runner = runners?.Create(Processor);
+        }
+        catch
+        {
+            Processor.Dispose();
+            throw;
+        }
         _startUpAsked = () => Volatile.Read(ref _startUp) != 0;
         _wakeAsked = () => Processor.HasWakeEvent || Volatile.Read(ref _startUp) != 0;
     }
@@ -47,10 +61,11 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     {
         get
         {
-            TimeSpan bus = TimeSpan.FromMicroseconds(Processor.BusNanoseconds / 1000.0);
+            TimeSpan bus = TimeSpan.FromSeconds(Processor.BusNanoseconds / _clockHertz);
             return new VcpuStatistics(
                 Processor.State->Retired, Stopwatch.GetElapsedTime(0, _running) - bus, bus, Stopwatch.GetElapsedTime(0, _halted),
-                Enum.GetValues<ExitKind>().Where(k => Processor.ExitCounts[(int)k] != 0).ToDictionary(NameOf, k => Processor.ExitCounts[(int)k]),
+                new Dictionary<string, long>(Enum.GetValues<ExitKind>().Where(k => Processor.ExitCounts[(int)k] != 0)
+                    .Select(k => KeyValuePair.Create(NameOf(k), Processor.ExitCounts[(int)k])).Concat(_runner?.Counts ?? [])),
                 (Processor.Translator as BlockTranslator)?.Describe());
         }
     }
@@ -67,6 +82,10 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         catch (TranslationDifferenceException difference)
         {
             return new VcpuExit(VcpuExitReason.Failed, difference.Message);
+        }
+        catch (GuestRunnerException failure)
+        {
+            return new VcpuExit(VcpuExitReason.Failed, failure.Message);
         }
     }
 
@@ -92,13 +111,13 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
                 continue;
             }
             long start = Stopwatch.GetTimestamp();
-            RunResult result = Processor.Run();
+            RunResult result = _runner is null ? Processor.Run() : _runner.Run();
             long end = Stopwatch.GetTimestamp();
             _running += end - start;
             switch (result)
             {
                 case RunResult.Shutdown:
-                    return new VcpuExit(VcpuExitReason.Shutdown, Processor.ShutdownReport);
+                    return new VcpuExit(VcpuExitReason.Shutdown, _runner?.ShutdownReport ?? Processor.ShutdownReport);
                 case RunResult.Stopped:
                     return new VcpuExit(VcpuExitReason.Debug, null, StopConversion.From(Processor.Stop));
                 case RunResult.Halted:
@@ -124,13 +143,17 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor.RequestExit();
     }
 
-    public void SetDebug(DebugControl control) =>
+    public void SetDebug(DebugControl control)
+    {
         Processor.SetStops([.. control.Points.Select(StopConversion.To)], control.SingleStep);
+        _runner?.NoteStops(control.SingleStep || control.Points.Count != 0);
+    }
 
     public VcpuState Save()
     {
+        _runner?.Fetch();
         int startUp = Volatile.Read(ref _startUp);
-        return StateConversion.Save(Processor) with
+        VcpuState state = StateConversion.Save(Processor) with
         {
             Events = new EventState
             {
@@ -143,10 +166,13 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
                 SipiPending = (startUp & SipiPending) != 0 ? (byte)startUp : null,
             },
         };
+        return _runner?.ToMachineTime(state) ?? state;
     }
 
     public void Load(VcpuState state)
     {
+        _runner?.Fetch();
+        state = _runner?.FromMachineTime(state) ?? state;
         StateConversion.Load(state, Processor);
         _activity = state.Events.Activity;
         Processor.PendingNmis = state.Events.PendingNmis;
@@ -185,6 +211,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
 
     public void Dispose()
     {
+        _runner?.Dispose();
         Processor.Dispose();
         _wake.Dispose();
     }
@@ -222,10 +249,21 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         _ => "exception",
     };
 
+    /// <summary>There is something to do. Any thread.</summary>
+    private void Wake()
+    {
+        _wake.Set();
+        _runner?.Kick();
+    }
+
     /// <summary>Acts on INIT and SIPI (SDM 3A 9.4.3). SIPI counts only for a processor that waits for it.</summary>
     private void TakeStartUp()
     {
         int startUp = Interlocked.Exchange(ref _startUp, 0);
+        if (startUp != 0)
+        {
+            _runner?.Fetch();
+        }
         if ((startUp & InitPending) != 0)
         {
             Processor.Init();

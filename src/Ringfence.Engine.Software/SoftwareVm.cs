@@ -11,13 +11,21 @@ internal sealed class SoftwareVm : IVm
     private int _stopped;
     private int _turn;
 
-    public SoftwareVm(VmOptions options, CpuModel model, ITranslatorFactory? translators)
+    public SoftwareVm(VmOptions options, CpuModel model, ITranslatorFactory? translators, IGuestRunnerFactory? runners = null)
     {
         _vcpus = new SoftwareVcpu[options.Vcpus];
         _shared = new SharedCode(options.Memory);
-        for (int i = 0; i < _vcpus.Length; i++)
+        try
         {
-            _vcpus[i] = new SoftwareVcpu(this, options, model, i, _shared, translators);
+            for (int i = 0; i < _vcpus.Length; i++)
+            {
+                _vcpus[i] = new SoftwareVcpu(this, options, model, i, _shared, translators, runners);
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
         }
     }
 
@@ -46,9 +54,9 @@ internal sealed class SoftwareVm : IVm
 
     public void Dispose()
     {
-        foreach (SoftwareVcpu vcpu in _vcpus)
+        foreach (SoftwareVcpu? vcpu in _vcpus)
         {
-            vcpu.Dispose();
+            vcpu?.Dispose();
         }
     }
 

@@ -52,6 +52,17 @@ public interface IVm : IDisposable
     void NoteMemoryWritten(ulong address, ulong length);
 }
 
+/// <summary>A machine whose guest code more than one engine can run: it can be moved between them while the guest is under way.</summary>
+public interface IMovableVm : IVm
+{
+    /// <summary>The names of the engines.</summary>
+    IReadOnlyList<string> Engines { get; }
+
+    /// <summary>The one that runs guest code. Set only while no vCPU runs; the guest does not notice.</summary>
+    /// <exception cref="ArgumentException">There is none of that name.</exception>
+    string Engine { get; set; }
+}
+
 /// <summary>One virtual processor. Everything but <see cref="RequestExit"/> belongs to the thread that runs it, or to another while it is
 /// known not to run.</summary>
 public interface IVcpu

@@ -82,6 +82,9 @@ public sealed unsafe class GuestMemory : IDisposable
         image.CopyTo(new Span<byte>(_rom, image.Length));
     }
 
+    /// <summary>Where the ROM is; of length 0 without one.</summary>
+    public MemoryRegion Rom => new(HighBase - _romLength, _romLength, (nint)_rom);
+
     /// <summary>Whether an address is that of the ROM, which holds what it holds whatever the guest writes.</summary>
     public bool IsRom(ulong address) => address < HighBase && HighBase - address <= _romLength;
 

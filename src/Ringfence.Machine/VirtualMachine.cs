@@ -111,6 +111,31 @@ public sealed class VirtualMachine : IDisposable
         return end;
     }
 
+    /// <summary>The engines that can run this machine's guest code; one alone cannot be left.</summary>
+    public IReadOnlyList<string> Engines => _control.Vm is IMovableVm movable ? movable.Engines : [_engine.Capabilities.Name];
+
+    /// <summary>Moves the guest, as it is, to another of <see cref="Engines"/>, before or while it runs. After a reset it begins on its first engine again.</summary>
+    /// <exception cref="ArgumentException">There is none of that name.</exception>
+    public void MoveTo(string engine)
+    {
+        _control.Pause();
+        try
+        {
+            if (_control.Vm is IMovableVm movable)
+            {
+                movable.Engine = engine;
+            }
+            else if (engine != _engine.Capabilities.Name)
+            {
+                throw new ArgumentException($"'{engine}' is no engine of this machine (known: {_engine.Capabilities.Name})", nameof(engine));
+            }
+        }
+        finally
+        {
+            _control.Resume();
+        }
+    }
+
     /// <summary>Frees processors, devices and memory. Not while <see cref="Run"/> is under way.</summary>
     public void Dispose()
     {

@@ -151,7 +151,8 @@ public sealed class CommandLineTests
         {
             seen = options;
             return 77;
-        }, (_, _) => throw new InvalidOperationException("must not tell of processors")).Invoke(arguments, TextWriter.Null, error);
+        }, (_, _) => throw new InvalidOperationException("must not tell of processors"), (_, _) => throw new InvalidOperationException("must not diagnose"))
+            .Invoke(arguments, TextWriter.Null, error);
         Assert.Equal("", error.ToString());
         Assert.Equal(77, code);
         return seen!;
@@ -163,7 +164,8 @@ public sealed class CommandLineTests
         using var error = new StringWriter();
         int code = new CommandLine(
             _ => throw new InvalidOperationException("must not run"),
-            (_, _) => throw new InvalidOperationException("must not tell of processors")).Invoke(arguments, output, error);
+            (_, _) => throw new InvalidOperationException("must not tell of processors"),
+            (_, _) => throw new InvalidOperationException("must not diagnose")).Invoke(arguments, output, error);
         return (code, output.ToString(), error.ToString());
     }
 }

@@ -67,7 +67,8 @@ public sealed class LifeTests
         using RunningMachine machine = Machines.Start(image.Spec(serial));
         WaitForOutput(serial);
         Assert.Equal(MachineEndKind.Stopped, machine.Stop().Kind);
-        Assert.NotEqual(0, machine.Statistics.Vcpus[0].Instructions);
+        Assert.NotEqual(TimeSpan.Zero, machine.Statistics.Vcpus[0].GuestTime);
+        Assert.Equal(EngineUnderTest.Create().Capabilities.CountsInstructions, machine.Statistics.Vcpus[0].Instructions != 0);
     }
 
     [Fact]
@@ -214,6 +215,18 @@ public sealed class LifeTests
         ArgumentException e = Assert.Throws<ArgumentException>(
             () => VirtualMachine.Create(new MachineSpec { Memory = 2 << 20, Cpus = engine.Capabilities.MaximumVcpus + 1 }, engine));
         Assert.Contains(engine.Capabilities.Name, e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AMachineMovesOnlyToEnginesThatItHas()
+    {
+        using VirtualMachine machine = Machines.Create(new MachineSpec { Memory = 2 << 20 });
+        Assert.Equal(EngineUnderTest.IsKvm ? ["kvm", "software"] : [EngineUnderTest.Create().Capabilities.Name], machine.Engines);
+        foreach (string engine in machine.Engines)
+        {
+            machine.MoveTo(engine);
+        }
+        Assert.Throws<ArgumentException>(() => machine.MoveTo("steam"));
     }
 
     private static void WaitForOutput(SerialTap serial) =>

@@ -1,0 +1,196 @@
+using System.Runtime.InteropServices;
+using Ringfence.Cpu;
+using Ringfence.Cpu.Models;
+using Ringfence.Engine.Kvm.Native;
+using Ringfence.Engine.Software;
+using Ringfence.Host;
+
+namespace Ringfence.Engine.Kvm;
+
+/// <summary>What the vCPUs of one machine have in common: the kernel's virtual machine with its memory, and time.</summary>
+internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
+{
+    /// <summary>Below the test device, above the APICs: nothing of the board is there.</summary>
+    private const ulong HelperPages = 0xFEFF_C000;
+    private const ulong ShadowPage = HelperPages - 4096;
+    private const uint ShadowSlot = 8;
+    private const ulong InvalidUnknownAndFiltered = 7;
+    private const long SettableTscHertz = Processor.TscHertz;
+
+    /// <summary>MSRs that belong to the processor that runs guest code. All others are ours: memory types, TSC and its adjustment, the APIC's.</summary>
+    private static readonly (uint First, uint Count)[] s_kernelMsrs =
+        [(0x48, 2), (0x174, 3), (0x277, 1), (0xDA0, 1), (0xC000_0080, 5), (0xC000_0100, 4)];
+
+    private readonly KvmVmDescriptor _vm;
+    private readonly KvmVcpuDescriptor[] _vcpus;
+    private readonly KvmHostTraits _traits;
+    private readonly Lock _shadowGate = new();
+    /// <summary>Real memory for <see cref="ShadowPage"/>.</summary>
+    private readonly void* _shadowPage = NativeMemory.AlignedAlloc((nuint)GuestMemory.PageSize, (nuint)GuestMemory.PageSize);
+    private int _generation;
+    private int _wantingStops;
+    private volatile bool _ownCodeRan;
+    private volatile bool _ownCode;
+
+    public KvmMachine(KvmSystem system, VmOptions options, CpuModel model, KvmHostTraits traits)
+    {
+        HostClock = options.Clock;
+        _traits = traits;
+        _vcpus = new KvmVcpuDescriptor[options.Vcpus];
+        _vm = system.CreateVm();
+        try
+        {
+            _vm.SetHelperPages(HelperPages);
+            if (traits.TellsEmulationFailures)
+            {
+                _vm.Enable(KvmCapability.ExitOnEmulationFailure, 1);
+            }
+            _vm.Enable(KvmCapability.UserSpaceMsr, InvalidUnknownAndFiltered);
+            _vm.AllowMsrs(s_kernelMsrs);
+            MapMemory(options.Memory);
+            int size = system.RunSize;
+            for (int i = 0; i < _vcpus.Length; i++)
+            {
+                _vcpus[i] = _vm.CreateVcpu(i, size);
+            }
+            ClockHertz = SetTime(out ulong origin, out long hostHertz);
+            Clock = new TscClock(HostClock, ClockHertz, hostHertz, origin);
+            Model = KvmCpuid.Filter(model, traits, TscSettable);
+            for (int i = 0; i < _vcpus.Length; i++)
+            {
+                _vcpus[i].SetCpuid(KvmCpuid.Entries(Model, i, _vcpus.Length, ClockHertz));
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The model that was asked for, as it can be on this host.</summary>
+    public CpuModel Model { get; }
+
+    public IClock Clock { get; }
+
+    public long ClockHertz { get; }
+
+    /// <summary>The machine's clock.</summary>
+    public IClock HostClock { get; }
+
+    /// <summary>Whether a guest's time-stamp counter can be another than the host's.</summary>
+    public bool TscSettable { get; private set; }
+
+    /// <summary>The offset that makes a guest's counter the clock's count.</summary>
+    public ulong TscBase { get; private set; }
+
+    public KvmHostTraits Traits => _traits;
+
+    /// <summary>Guest code runs in our own at present.</summary>
+    public bool OwnCode => _ownCode || Volatile.Read(ref _wantingStops) != 0;
+
+    /// <summary>Our own code runs guest code, or has done what an instruction of the guest's does to memory and translations.</summary>
+    public void NoteOwnCode() => _ownCodeRan = true;
+
+    /// <summary>Our own code has changed translations, or may have: what the kernel derived from the guest's page tables is worth nothing. Where it keeps
+    /// shadows of them it has not seen what was written. Taking any memory away makes it forget them all: a page that the guest has nothing to do with.</summary>
+    public void ForgetTranslations()
+    {
+        Interlocked.Increment(ref _generation);
+        if (!_traits.NestedPaging)
+        {
+            lock (_shadowGate)
+            {
+                _vm.SetMemory(ShadowSlot, ShadowPage, GuestMemory.PageSize, (nint)_shadowPage);
+                _vm.SetMemory(ShadowSlot, ShadowPage, 0, 0);
+            }
+        }
+    }
+
+    /// <summary>Guest code is to run in our own. Set only while none runs.</summary>
+    public bool OwnCodeChosen
+    {
+        get => _ownCode;
+        set
+        {
+            _ownCode = value;
+            ForgetDerived();
+        }
+    }
+
+    /// <summary>A vCPU's debugger wants stops, or none any more. Only while none runs.</summary>
+    public void CountStops(int change)
+    {
+        Interlocked.Add(ref _wantingStops, change);
+        ForgetDerived();
+    }
+
+    public IGuestRunner Create(Processor processor) => new KvmProcessor(this, _vcpus[processor.ApicId], processor);
+
+    public void Dispose()
+    {
+        foreach (KvmVcpuDescriptor? vcpu in _vcpus)
+        {
+            vcpu?.Dispose();
+        }
+        _vm.Dispose();
+        NativeMemory.AlignedFree(_shadowPage);
+    }
+
+    private void ForgetDerived()
+    {
+        if (_ownCodeRan && !OwnCode)
+        {
+            _ownCodeRan = false;
+            ForgetTranslations();
+        }
+    }
+
+    /// <summary>Counts how often translations in the kernel's vCPUs have become stale as a whole.</summary>
+    public int Generation => Volatile.Read(ref _generation);
+
+    private void MapMemory(GuestMemory memory)
+    {
+        uint slot = 0;
+        foreach (MemoryRegion region in memory.Regions)
+        {
+            _vm.SetMemory(slot++, region.Address, region.Length, region.HostAddress);
+        }
+        if (memory.Rom is { Length: not 0 } rom)
+        {
+            _vm.SetMemory(slot, rom.Address, rom.Length, rom.HostAddress, readOnly: true);
+        }
+    }
+
+    /// <summary>Guests' time stamps: nanoseconds from 0 on where the kernel can scale and offset; otherwise what it can.</summary>
+    private long SetTime(out ulong origin, out long hostHertz)
+    {
+        const ulong Probe = 0x1234_5678_9ABC;
+        KvmVcpuDescriptor first = _vcpus[0];
+        hostHertz = first.TscKilohertz * 1000L;
+        origin = 0;
+        if (!_traits.TscOffset)
+        {
+            return hostHertz;
+        }
+        // Some kernels take an offset and forget it.
+        first.TscOffset = Probe;
+        TscSettable = first.TscOffset == Probe;
+        if (!TscSettable)
+        {
+            return hostHertz;
+        }
+        long hertz = hostHertz;
+        if (_traits.TscScaling)
+        {
+            hertz = SettableTscHertz;
+            foreach (KvmVcpuDescriptor vcpu in _vcpus)
+            {
+                vcpu.TscKilohertz = (int)(hertz / 1000);
+            }
+        }
+        origin = TscClock.HostTsc;
+        TscBase = 0 - (ulong)((UInt128)origin * (ulong)hertz / (ulong)hostHertz);
+        return hertz;
+    }
+}

@@ -1,0 +1,49 @@
+using Ringfence.Cpu;
+
+namespace Ringfence.Engine.Software;
+
+/// <summary>
+/// Runs a processor's guest code elsewhere than in our own code: on the host's processor. The processor object stays what others see of it: its local APIC, its
+/// MSRs, and between <see cref="Fetch"/> and the next <see cref="Run"/> all of its state.
+/// </summary>
+internal interface IGuestRunner : IDisposable
+{
+    /// <summary>As <see cref="Processor.Run"/>.</summary>
+    /// <exception cref="GuestRunnerException">It cannot go on.</exception>
+    RunResult Run();
+
+    /// <summary>Brings the state into the processor, from where it may be changed. Only while it does not run.</summary>
+    void Fetch();
+
+    /// <summary>Makes <see cref="Run"/> look at what the processor was asked. Any thread.</summary>
+    void Kick();
+
+    /// <summary>After <see cref="RunResult.Shutdown"/>, when it happened there.</summary>
+    string? ShutdownReport { get; }
+
+    /// <summary>A debugger wants stops, or none any more.</summary>
+    void NoteStops(bool wanted);
+
+    /// <summary>What was counted besides the processor's own exits.</summary>
+    IEnumerable<KeyValuePair<string, long>> Counts { get; }
+
+    /// <summary>To the terms of <see cref="VcpuState"/>, whose time is the machine's clock, and from them.</summary>
+    VcpuState ToMachineTime(VcpuState state);
+
+    VcpuState FromMachineTime(VcpuState state);
+}
+
+/// <summary>Makes what runs a processor's guest code.</summary>
+internal interface IGuestRunnerFactory
+{
+    /// <summary>The clock that the processors' time-stamp counters and local APICs count.</summary>
+    Host.IClock Clock { get; }
+
+    /// <summary>What that clock counts in a second.</summary>
+    long ClockHertz { get; }
+
+    IGuestRunner Create(Processor processor);
+}
+
+/// <summary>Guest code cannot be run on. The message is for people.</summary>
+internal sealed class GuestRunnerException(string message) : Exception(message);

@@ -1,0 +1,208 @@
+using System.Diagnostics;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Ringfence.Engine.Kvm.Tests;
+
+/// <summary>Guest code under KVM: its accesses, its interrupts, its ends.</summary>
+public sealed class RunTests
+{
+    [Fact]
+    public void PortsAndDevicesMemoryGoToTheBus()
+    {
+        using TinyGuest guest = new(KvmHost.Engine(), a =>
+        {
+            a.mov(eax, 0x1122_3344);
+            a.@out(0x20, al);
+            a.@out(0x21, ax);
+            a.@out(0x22, eax);
+            a.@in(al, 0x23);
+            a.mov(rbx, 0xFEA0_0010UL);
+            a.mov(__dword_ptr[rbx], eax);
+            a.mov(rcx, __qword_ptr[rbx + 8]);
+            a.mov(__byte_ptr[rbx + 1], cl);
+            a.@out((byte)TinyGuest.ExitPort, al);
+            a.hlt();
+        });
+        guest.Bus.Answer = 0x8877_6655_4433_2299;
+        Assert.Equal(VcpuExitReason.Interrupted, guest.Run().Reason);
+        Assert.Equal(
+            ["out 20 1 44", "out 21 2 3344", "out 22 4 11223344", "in 23 1", "write fea00010 4 11223399", "read fea00018 8", "write fea00011 1 99"], guest.Bus.Seen);
+        Assert.Equal(0x8877_6655_4433_2299, guest.Vcpu.Save().Registers[1]);
+    }
+
+    [Fact]
+    public void AStringOfPortAccessesIsAsLongAsItIs()
+    {
+        using TinyGuest guest = new(KvmHost.Engine(), a =>
+        {
+            a.mov(rsi, TinyGuest.Data);
+            a.mov(ecx, 100);
+            a.mov(edx, TinyGuest.DataPort);
+            a.rep.outsb();
+            a.@out((byte)TinyGuest.ExitPort, al);
+            a.hlt();
+        });
+        byte[] text = [.. Enumerable.Range(0, 100).Select(i => (byte)(i * 7))];
+        guest.Memory.Write(TinyGuest.Data, text);
+        guest.Run();
+        Assert.Equal(text, guest.Bus.Out.Select(value => (byte)value));
+        Assert.Equal(TinyGuest.Data + 100, guest.Vcpu.Save().Registers[6]);
+    }
+
+    [Fact]
+    public void AHaltWithInterruptsOffIsForGood()
+    {
+        using TinyGuest guest = new(KvmHost.Engine(), a => a.hlt());
+        Assert.Equal(VcpuExitReason.Halted, guest.Run().Reason);
+        Assert.Equal(VcpuActivity.Halted, guest.Vcpu.Save().Events.Activity);
+    }
+
+    [Fact]
+    public void ABusyGuestComesOutWheneverItIsAsked()
+    {
+        using TinyGuest guest = new(KvmHost.Engine(), a =>
+        {
+            var forever = a.CreateLabel();
+            a.Label(ref forever);
+            a.inc(rbx);
+            a.jmp(forever);
+        });
+        List<double> waits = [];
+        Stopwatch watch = new();
+        for (int i = 0; i < 100; i++)
+        {
+            Thread asker = new(() =>
+            {
+                Thread.Sleep(2);
+                watch.Restart();
+                guest.Vcpu.RequestExit();
+            });
+            asker.Start();
+            Assert.Equal(VcpuExitReason.Interrupted, guest.Run().Reason);
+            asker.Join();
+            waits.Add(watch.Elapsed.TotalMilliseconds);
+        }
+        Assert.InRange(waits.Order().ElementAt(50), 0, 100);
+        Assert.NotEqual(0UL, guest.Vcpu.Save().Registers[3]);
+    }
+
+    [Fact]
+    public void AnInterruptWakesAndIsHandledOnce()
+    {
+        const int Count = 50;
+        const byte Vector = 0x40;
+        const ulong Handler = TinyGuest.Code + 0x100;
+        using TinyGuest guest = new(KvmHost.Engine(), a =>
+        {
+            var again = a.CreateLabel();
+            a.mov(rbx, TinyGuest.Data);
+            a.Label(ref again);
+            a.sti();
+            a.hlt();
+            a.cli();
+            a.cmp(__dword_ptr[rbx], Count);
+            a.jb(again);
+            a.@out((byte)TinyGuest.ExitPort, al);
+            a.hlt();
+        });
+        guest.Assemble(Handler, a =>
+        {
+            a.inc(__dword_ptr[rbx]);
+            a.mov(rax, 0xFEE0_00B0UL);
+            a.mov(__dword_ptr[rax], 0);
+            a.iretq();
+        });
+        guest.SetHandler(Vector, Handler);
+        Thread sender = new(() =>
+        {
+            for (uint i = 0; i < Count; i++)
+            {
+                guest.Vm.DeliverInterrupt(Vector, 0, false, 0, levelTriggered: true);
+                SpinWait.SpinUntil(() => guest.Bus.Seen.Count > i, TimeSpan.FromSeconds(10));
+            }
+        });
+        sender.Start();
+        Assert.Equal(VcpuExitReason.Interrupted, guest.Run().Reason);
+        sender.Join();
+        Assert.Equal(Count, guest.Bus.Seen.Count(seen => seen == "eoi 40"));
+        Assert.Equal(Count, guest.Vcpu.Statistics.Exits["interrupt"]);
+    }
+
+    [Fact]
+    public void WhatKvmCannotEmulateOurProcessorDoes()
+    {
+        using TinyGuest guest = new(KvmHost.Engine(), a =>
+        {
+            a.mov(rdi, TinyGuest.Data);
+            a.mov(rax, 0x1111);
+            a.mov(rdx, 0x2222);
+            a.mov(rbx, 0x3333);
+            a.mov(rcx, 0x4444);
+            a.@lock.cmpxchg16b(__xmmword_ptr[rdi]);
+            a.setz(al);
+            a.@out((byte)TinyGuest.DataPort, al);
+            a.@out((byte)TinyGuest.ExitPort, al);
+            a.hlt();
+        });
+        guest.Memory.Write(TinyGuest.Data, 0x1111UL);
+        guest.Memory.Write(TinyGuest.Data + 8, 0x2222UL);
+        Assert.Equal(VcpuExitReason.Interrupted, guest.Run().Reason);
+        Assert.Equal([1u], guest.Bus.Out);
+        Span<byte> there = stackalloc byte[16];
+        Assert.True(guest.Memory.TryRead(TinyGuest.Data, there));
+        Assert.Equal(0x3333UL, BitConverter.ToUInt64(there));
+        Assert.Equal(0x4444UL, BitConverter.ToUInt64(there[8..]));
+        TestContext.Current.TestOutputHelper?.WriteLine(string.Join(", ", guest.Vcpu.Statistics.Exits));
+    }
+
+    [Fact]
+    public void ATripleFaultIsAShutdown()
+    {
+        using TinyGuest guest = new(KvmHost.Engine(), a => a.ud2());
+        guest.Vcpu.Load(guest.Vcpu.Save() with { IdtLimit = 0 });
+        VcpuExit exit = guest.Run();
+        Assert.Equal(VcpuExitReason.Shutdown, exit.Reason);
+        Assert.NotNull(exit.Detail);
+    }
+
+    [Fact]
+    public void MsrsThatAreNotTheKernelsAreOurs()
+    {
+        using TinyGuest guest = new(KvmHost.Engine(), a =>
+        {
+            foreach (uint msr in (uint[])[0x1B, 0xFE, 0x2FF])
+            {
+                a.mov(ecx, msr);
+                a.rdmsr();
+                a.@out((byte)TinyGuest.DataPort, eax);
+            }
+            a.mov(ecx, 0x200);
+            a.mov(eax, 0x1234_5006);
+            a.xor(edx, edx);
+            a.wrmsr();
+            a.@out((byte)TinyGuest.ExitPort, al);
+            a.hlt();
+        });
+        guest.Run();
+        Assert.Equal([0xFEE0_0900u, 0x508u, 0x806u], guest.Bus.Out);
+        Assert.Equal(0x1234_5006UL, guest.Vcpu.Save().Msrs[0x200]);
+    }
+
+    [Fact]
+    public void ManyMachinesLeaveNoDescriptors()
+    {
+        KvmEngine engine = KvmHost.Engine();
+        int Descriptors() => Directory.GetFiles("/proc/self/fd").Length;
+        using (TinyGuest first = new(engine, a => a.hlt()))
+        {
+            first.Run();
+        }
+        int before = Descriptors();
+        for (int i = 0; i < 50; i++)
+        {
+            using TinyGuest guest = new(engine, a => a.hlt());
+            guest.Run();
+        }
+        Assert.InRange(Descriptors(), 0, before);
+    }
+}
