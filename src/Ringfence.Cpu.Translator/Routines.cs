@@ -244,21 +244,35 @@ internal sealed unsafe partial class Routines
     {
         _missesAll[write ? 1 : 0] = _e.Position;
         WriteSearchTlb(write, true, () => _e.WithState(0x3B, Host.Rcx, StateOffsets.LastFit));
-        // Often it will never be: a page of code is not written to in place. So C# is asked only now and then.
+        // Others may have taken its place there, as it took theirs. But often it will never be found: a page of code is not written to in place. So after
+        // a failure C# is not asked for a while.
         const int Patience = 16;
         Label refused = new();
-        Label asked = new();
-        _e.StateImmediate(false, 5, StateOffsets.Patience, 1);
+        Label found = new();
+        _e.Push(Host.Rcx);
+        _e.Move(Host.Rcx, Host.Address);
+        _e.Immediate(false, 4, Host.Rcx, Region.PageBytes - 1);
+        _e.WithState(0x3B, Host.Rcx, StateOffsets.LastFit);
+        _e.Load(Host.Rcx, StateOffsets.Tlb);
+        _e.Jump(Condition.Above, refused);
+        _e.WithState(0x3B, Host.Rcx, StateOffsets.SiteTlb);
         _e.Jump(Condition.NotEqual, refused);
-        _e.StoreImmediate(false, StateOffsets.Patience, Patience);
+        _e.StateImmediate(false, 5, StateOffsets.Patience, 1);
+        _e.Jump(Condition.AboveOrEqual, refused);
+        _e.StoreImmediate(false, StateOffsets.Patience, 0);
         _e.StoreImmediate(false, StateOffsets.Size, write ? -1 : 1);
-        // Whatever it says: it is next time that the TLB is to know the page.
+        _e.Pop(Host.Rcx);
         _e.LoadAddress(true, Host.Rsp, Host.Rsp, -8);
         _e.Transfer(0xE8, _locate);
-        _e.Jump(asked);
-        _e.Bind(asked);
+        _e.Jump(found);
+        _e.StoreImmediate(false, StateOffsets.Patience, Patience);
         _e.LoadAddress(true, Host.Rsp, Host.Rsp, 8);
+        ReturnFurther(0);
+        _e.Bind(found);
+        _e.LoadAddress(true, Host.Rsp, Host.Rsp, 8);
+        _e.Byte(0xC3);
         _e.Bind(refused);
+        _e.Pop(Host.Rcx);
         ReturnFurther(0);
     }
 
