@@ -23,7 +23,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     private readonly CodeMemory _memory;
     private readonly Emitter _e;
     private readonly Routines _routines;
-    private readonly InstructionSet _set;
+    private readonly KindChoice _kinds;
     private readonly int _start;
     private readonly int _siteLimit;
     private readonly PerfMap? _perfMap;
@@ -47,7 +47,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         _memory = new CodeMemory(options.CodeBytes);
         _e = new Emitter(_memory);
         _routines = new Routines(_e, options.Verify, (processor.Model.Features & CpuFeatures.PassedOn) != default);
-        _set = new InstructionSet(processor.Model);
+        _kinds = new KindChoice(processor.State, new InstructionSet(processor.Model), options.Verify);
         _perfMap = options.PerfMap ? new PerfMap() : null;
         _perfMap?.Add(_e, _routines, _e.Position);
         _enter = &NativeEntry.Enter;
@@ -146,7 +146,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         // Other processors may be writing to it: what is decoded and what is written again must be the same.
         Buffer.MemoryCopy(page, _copy, Region.PageBytes, Region.PageBytes);
         page = _copy;
-        Region region = new(page, (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64, offset => (nint)Known(physical + (ulong)offset), Refine,
+        Region region = new(page, (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64, offset => (nint)Known(physical + (ulong)offset), _kinds.Refine,
             _log != null);
         region.Grow((int)(hot->AddressMask & PageMask));
         if (region.Blocks.Count == 0)
@@ -292,64 +292,6 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         return op != null && op->Source != 0 && op->Scale is HotBlock.Counts or HotBlock.Translated ? op : null;
     }
 
-    /// <summary>What depends on the mode, the processor's model and the operands at hand.</summary>
-    private void Refine(GuestInstruction i)
-    {
-        ref Instruction d = ref i.Decoded;
-        uint mode = _s->Mode;
-        bool is64 = (mode & CodeMode.BitsMask) == CodeMode.Bits64;
-        if (i.Kind == NativeKind.BitString && d.Op0Kind == OpKind.Register)
-        {
-            i.Kind = NativeKind.General;
-        }
-        bool user = (mode & CodeMode.User) != 0;
-        int memory = i.Kind is NativeKind.LoadAddress or NativeKind.Nothing ? -1 : RegionCompiler.MemoryIndex(i);
-        Support support = _set[d.Code];
-        bool refused = support != Support.Present && !(support == Support.Hint && i.Kind == NativeKind.Nothing);
-        refused |= i.Kind switch
-        {
-            NativeKind.ClearInterruptFlag or NativeKind.SwapGs or NativeKind.AccessControl => user || (mode & CodeMode.Protected) == 0,
-            NativeKind.MoveFromSegment => d.Op0Kind != OpKind.Register,
-            _ => false,
-        };
-        if (i.Kind == NativeKind.Vector)
-        {
-            bool avx = i.Form.Encoding != EncodingKind.Legacy;
-            // In 32-bit code they concern eight registers.
-            refused |= !is64 && i.Form.Mnemonic is Mnemonic.Vzeroall or Mnemonic.Vzeroupper;
-            refused |= (mode & (CodeMode.NoSse | (avx ? CodeMode.InvalidAvx : CodeMode.InvalidSse))) != 0;
-            if (InstructionSet.IsPassedOn(d.Code))
-            {
-                // Nothing could check it.
-                refused |= (mode & CodeMode.InvalidAvx512) != 0 || _log != null;
-                i.NeedsAvx512 = true;
-            }
-        }
-        if (i.Kind is NativeKind.X87 or NativeKind.Mmx)
-        {
-            refused |= (mode & CodeMode.NoX87) != 0;
-        }
-        if (memory >= 0 || i.Kind == NativeKind.LoadAddress)
-        {
-            bool segment = d.MemorySegment is Register.FS or Register.GS;
-            bool narrow = d.MemoryBase.GetSize() == 2 || d.MemoryIndex.GetSize() == 2 || d.MemoryDisplSize == 2;
-            refused |= narrow || (!is64 && (segment || d.MemorySegment == Register.CS));
-        }
-        if (memory >= 0)
-        {
-            int bytes = d.MemorySize.GetSize();
-            refused |= bytes is not (1 or 2 or 4 or 8 or 16 or 32 or 64) && !(bytes == 10 && i.Kind == NativeKind.X87);
-        }
-        if (i.Kind is NativeKind.General or NativeKind.Vector or NativeKind.Mmx)
-        {
-            refused |= RegionCompiler.ScratchNeeded(i) > (memory >= 0 ? 1 : 2) || (UsesHighByte(in d) && (memory >= 0 || UsesExtended(in d)));
-        }
-        if (refused)
-        {
-            i.Kind = NativeKind.None;
-        }
-    }
-
     /// <summary>Going out and in again costs as much as interpreting a dozen instructions: a small loop that does so each turn is left to the
     /// interpreter.</summary>
     private static bool IsWorthIt(Region region, int native, int all)
@@ -358,32 +300,6 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         const int SmallLoop = 3;
         bool small = region.Blocks.Count <= SmallLoop && region.Blocks.Exists(b => b.IsLoop);
         return native * 2 >= all && !(small && (all - native) * CostOfLeaving > all);
-    }
-
-    private static bool UsesHighByte(in Instruction d)
-    {
-        for (int i = 0; i < d.OpCount; i++)
-        {
-            if (d.GetOpKind(i) == OpKind.Register && d.GetOpRegister(i) is >= Register.AH and <= Register.BH)
-            {
-                return true;
-            }
-        }
-        return false;
-    }
-
-    /// <summary>Registers that need REX in the host's code: RSP among them.</summary>
-    private static bool UsesExtended(in Instruction d)
-    {
-        for (int i = 0; i < d.OpCount; i++)
-        {
-            if (d.GetOpKind(i) == OpKind.Register && d.GetOpRegister(i).IsGPR() && d.GetOpRegister(i) is not (>= Register.AH and <= Register.BH)
-                && (d.GetOpRegister(i).GetFullRegister() is Register.RSP or >= Register.R8))
-            {
-                return true;
-            }
-        }
-        return false;
     }
 
     private void Free()
