@@ -8,12 +8,20 @@ internal sealed unsafe partial class RegionCompiler
     private (AccessGroup? Group, long Offset) _held;
     /// <summary>Each operand is looked for by itself.</summary>
     private bool _apart;
+    /// <summary>Instructions in copies. There is a bound, since the code memory must hold the whole region.</summary>
+    private int _copied;
+    private const int MaximumCopied = 512;
+
+    /// <summary>Whether an operand is to be looked for with its group.</summary>
+    private bool Shares(MemoryAccess? access) =>
+        !_apart && access?.Group is { } group && (group.Site >= 0 || _copied + _block.Instructions.Count <= MaximumCopied);
 
     /// <summary>Makes <see cref="Host.Address"/> a host address for an operand of a group; see <see cref="MemoryOperand"/>.</summary>
     /// <param name="aligned">What its address must be a multiple of.</param>
     /// <param name="linear">Brings its linear address, and so many bytes more, into <see cref="Host.Address"/>, and spoils no flags.</param>
-    private int Share(GuestInstruction i, MemoryAccess access, AccessGroup group, int aligned, Action<int> linear)
+    private int Share(GuestInstruction i, MemoryAccess access, int aligned, Action<int> linear)
     {
+        AccessGroup group = access.Candidates;
         StoreLog? log = access.Write ? Log : null;
         bool test = !group.IsAligned(access.Offset, aligned);
         if (group.Site < 0 || test || log != null)
@@ -55,6 +63,7 @@ internal sealed unsafe partial class RegionCompiler
     {
         RegionBlock block = _block;
         int from = block.Instructions.IndexOf(_instruction);
+        _copied += block.Instructions.Count - from;
         (FlagHome flags, int vectors, bool x87, X87Pointers pointers) = (_flags, _vectors, _x87, _pointers);
         int site = group.Site = _store.NewSite();
         Look(site, group.Span, back =>

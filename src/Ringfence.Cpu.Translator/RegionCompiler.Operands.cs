@@ -92,9 +92,9 @@ internal sealed unsafe partial class RegionCompiler
             return RunOperand(_run, i);
         }
         int aligned = MustBeAligned(i, bytes) ? bytes : 1;
-        if (!_apart && i.Operand is { Group: { } group } access)
+        if (Shares(i.Operand))
         {
-            return new HostOperand(Host.Address, Share(i, access, group, aligned, adjust => LinearAddress(in i.Decoded, adjust)));
+            return new HostOperand(Host.Address, Share(i, i.Operand!, aligned, adjust => LinearAddress(in i.Decoded, adjust)));
         }
         ClobberFlags(i.LiveBefore);
         LinearAddress(in i.Decoded, 0, kept);
@@ -105,9 +105,9 @@ internal sealed unsafe partial class RegionCompiler
     /// <summary>The same for what an instruction pushes, pops, or finds where a register points to: a displacement from <see cref="Host.Address"/>.</summary>
     private int StackOperand(GuestInstruction i, int register, int displacement, bool write)
     {
-        if (!_apart && i.Stack is { Group: { } group } access)
+        if (Shares(i.Stack))
         {
-            return Share(i, access, group, 1, adjust => _e.LoadAddress(_is64, Host.Address, register, displacement + adjust));
+            return Share(i, i.Stack!, 1, adjust => _e.LoadAddress(_is64, Host.Address, register, displacement + adjust));
         }
         ClobberFlags(i.LiveBefore);
         _held = default;
