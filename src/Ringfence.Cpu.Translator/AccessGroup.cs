@@ -38,7 +38,7 @@ internal sealed record MemoryAccess(AccessGroup Candidates, long Offset, int Byt
 }
 
 /// <summary>Finds the groups of a block: registers are followed as what they were at some point plus a constant.</summary>
-internal sealed class AccessFinder(bool is64)
+internal sealed class AccessFinder(bool is64, WrittenRegisters written)
 {
     /// <summary>Of a group in bytes: the longer, the more often it goes over a page's end.</summary>
     private const int MaximumSpan = 512;
@@ -47,7 +47,6 @@ internal sealed class AccessFinder(bool is64)
     private const int Rsp = 4;
     private const int Rbp = 5;
 
-    private readonly InstructionInfoFactory _information = new();
     private readonly Value[] _values = new Value[16];
     private readonly Dictionary<Place, AccessGroup> _last = [];
     private readonly int _word = is64 ? 8 : 4;
@@ -148,12 +147,9 @@ internal sealed class AccessFinder(bool is64)
         Value stack = _values[Rsp];
         Value frame = _values[Rbp];
         (int Register, Value Value)? moved = Moved(in d);
-        foreach (UsedRegister used in _information.GetInfo(in d, InstructionInfoOptions.NoMemoryUsage).GetUsedRegisters())
+        foreach (int register in written.Of(in d))
         {
-            if (used.Register.IsGPR() && used.Access is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess))
-            {
-                _values[RegionCompiler.Number(used.Register)] = New();
-            }
+            _values[register] = New();
         }
         if (moved is { } known)
         {

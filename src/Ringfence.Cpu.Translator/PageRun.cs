@@ -47,8 +47,6 @@ internal sealed class PageRun
     private const int MaximumSpan = 1024;
     private const int MaximumStep = 256;
 
-    private static readonly InstructionInfoFactory Information = new();
-
     private readonly Dictionary<GuestInstruction, RunAccess> _of = [];
     private readonly List<RunAccess> _accesses = [];
     /// <summary>What a turn adds to each register; null if it does something else to it.</summary>
@@ -70,7 +68,7 @@ internal sealed class PageRun
 
     /// <summary>Null if a block is no such loop.</summary>
     /// <param name="alignmentOf">What the address of an instruction's operand must be a multiple of.</param>
-    public static PageRun? Find(RegionBlock block, Func<GuestInstruction, int> alignmentOf)
+    public static PageRun? Find(RegionBlock block, WrittenRegisters written, Func<GuestInstruction, int> alignmentOf)
     {
         GuestInstruction last = block.Instructions[^1];
         if (last.Kind != NativeKind.Conditional || block.Taken != block.Offset || block.LiveIn != RflagsBits.None)
@@ -78,10 +76,10 @@ internal sealed class PageRun
             return null;
         }
         PageRun run = new();
-        return run.FollowRegisters(block) && run.FindAccesses(block, alignmentOf) ? run : null;
+        return run.FollowRegisters(block, written) && run.FindAccesses(block, alignmentOf) ? run : null;
     }
 
-    private bool FollowRegisters(RegionBlock block)
+    private bool FollowRegisters(RegionBlock block, WrittenRegisters written)
     {
         Array.Fill(_steps, 0);
         foreach (GuestInstruction i in block.Instructions)
@@ -91,13 +89,9 @@ internal sealed class PageRun
                 return false;
             }
             (int Register, long By)? added = Added(in i.Decoded);
-            foreach (UsedRegister used in Information.GetInfo(in i.Decoded, InstructionInfoOptions.NoMemoryUsage).GetUsedRegisters())
+            foreach (int register in written.Of(in i.Decoded))
             {
-                if (used.Register.IsGPR() && used.Access is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess))
-                {
-                    int register = RegionCompiler.Number(used.Register);
-                    _steps[register] = added?.Register == register ? _steps[register] + added.Value.By : null;
-                }
+                _steps[register] = added?.Register == register ? _steps[register] + added.Value.By : null;
             }
         }
         return true;

@@ -20,6 +20,7 @@ internal sealed unsafe partial class RegionCompiler
     private readonly uint _mode;
     /// <summary>What is written behind the region: ways that are taken rarely.</summary>
     private readonly List<Action> _cold = [];
+    private readonly WrittenRegisters _written = new();
     private readonly AccessFinder _accesses;
     private RegionBlock _block = null!;
     private GuestInstruction _instruction = null!;
@@ -38,7 +39,7 @@ internal sealed unsafe partial class RegionCompiler
         _region = region;
         _mode = mode;
         _is64 = (mode & CodeMode.BitsMask) == CodeMode.Bits64;
-        _accesses = new AccessFinder(_is64);
+        _accesses = new AccessFinder(_is64, _written);
     }
 
     private int WordBytes => _is64 ? 8 : 4;
@@ -68,7 +69,7 @@ internal sealed unsafe partial class RegionCompiler
         _block = block;
         block.CodeStart = _e.Position;
         _accesses.Find(block);
-        block.Run = _is64 && !_region.Alone ? PageRun.Find(block, i => MustBeAligned(i, i.Decoded.MemorySize.GetSize()) ? i.Decoded.MemorySize.GetSize() : 1) : null;
+        block.Run = _is64 && !_region.Alone ? PageRun.Find(block, _written, i => MustBeAligned(i, i.Decoded.MemorySize.GetSize()) ? i.Decoded.MemorySize.GetSize() : 1) : null;
         Begin(block);
         _vectors = 0;
         _x87 = false;

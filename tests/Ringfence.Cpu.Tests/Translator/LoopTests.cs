@@ -104,22 +104,36 @@ public sealed unsafe class LoopTests
         Assert.SkipUnless(Cpu.Translator.TranslatorFactory.IsSupported, "machine code is written on x86-64 Linux hosts");
         for (int seed = 0; seed < 40; seed++)
         {
-            using var interpreted = new Guest(GuestMode.Long, (Cpu.Interpreter.ITranslatorFactory?)null);
-            using var translated = new Guest(GuestMode.Long, new Cpu.Translator.TranslatorFactory(EngineUnderTest.Eager with { Threshold = 1 + (seed % 3) }));
-            Outcome expected = Run(interpreted, shape, seed);
-            Assert.Equal(expected, Run(translated, shape, seed));
-            string what = $"{shape}, {seed}";
-            for (int i = 0; i < 16; i++)
-            {
-                Assert.True(interpreted.State->Gpr[i] == translated.State->Gpr[i], $"{what}: register {i}");
-            }
-            // Dead ones may be older where a fault is met.
-            Assert.True(expected.Vector == 14 || Flags.Get(interpreted.State) == Flags.Get(translated.State), $"{what}: flags");
-            Assert.True(interpreted.State->Retired == translated.State->Retired, $"{what}: {interpreted.State->Retired} instructions, {translated.State->Retired}");
-            Assert.True(new ReadOnlySpan<byte>(interpreted.State->Vectors, 256).SequenceEqual(new ReadOnlySpan<byte>(translated.State->Vectors, 256)), $"{what}: vectors");
-            Assert.True(Bytes(interpreted, First).SequenceEqual(Bytes(translated, First)) && Bytes(interpreted, Second).SequenceEqual(Bytes(translated, Second)),
-                $"{what}: memory");
+            Compare(shape, seed);
         }
+    }
+
+    /// <summary>Processors on several threads share nothing while they translate.</summary>
+    [Fact]
+    public void SeveralProcessorsTranslateAtOnce()
+    {
+        Assert.SkipUnless(Cpu.Translator.TranslatorFactory.IsSupported, "machine code is written on x86-64 Linux hosts");
+        string[] shapes = [.. All.Keys];
+        Parallel.For(0, 4 * 400, new ParallelOptions { MaxDegreeOfParallelism = 4 }, i => Compare(shapes[i % shapes.Length], i));
+    }
+
+    private static void Compare(string shape, int seed)
+    {
+        using var interpreted = new Guest(GuestMode.Long, (Cpu.Interpreter.ITranslatorFactory?)null);
+        using var translated = new Guest(GuestMode.Long, new Cpu.Translator.TranslatorFactory(EngineUnderTest.Eager with { Threshold = 1 + (seed % 3) }));
+        Outcome expected = Run(interpreted, shape, seed);
+        Assert.Equal(expected, Run(translated, shape, seed));
+        string what = $"{shape}, {seed}";
+        for (int i = 0; i < 16; i++)
+        {
+            Assert.True(interpreted.State->Gpr[i] == translated.State->Gpr[i], $"{what}: register {i}");
+        }
+        // Dead ones may be older where a fault is met.
+        Assert.True(expected.Vector == 14 || Flags.Get(interpreted.State) == Flags.Get(translated.State), $"{what}: flags");
+        Assert.True(interpreted.State->Retired == translated.State->Retired, $"{what}: {interpreted.State->Retired} instructions, {translated.State->Retired}");
+        Assert.True(new ReadOnlySpan<byte>(interpreted.State->Vectors, 256).SequenceEqual(new ReadOnlySpan<byte>(translated.State->Vectors, 256)), $"{what}: vectors");
+        Assert.True(Bytes(interpreted, First).SequenceEqual(Bytes(translated, First)) && Bytes(interpreted, Second).SequenceEqual(Bytes(translated, Second)),
+            $"{what}: memory");
     }
 
     private static ReadOnlySpan<byte> Bytes(Guest guest, ulong at) => new(guest.Memory.Pointer(at), Room);
