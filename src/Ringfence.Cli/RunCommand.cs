@@ -121,6 +121,7 @@ internal static class RunCommand
             // terminal may be raw.
             using var endpoint = new SerialLine(options, () => stop.Stop(StopReason.Left));
             using var machine = VirtualMachine.Create(Specify(options, endpoint.Endpoint, trace), engine);
+            using var trimmer = new HeapTrimmer();
             try
             {
                 if (debugger is not null)

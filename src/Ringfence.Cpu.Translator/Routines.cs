@@ -41,6 +41,7 @@ internal sealed unsafe partial class Routines
         WriteForgetCalls();
         WriteLoadVectors();
         WriteLoadAvx512();
+        WriteCpuid();
         WriteLocate();
         WriteLoadX87();
         foreach (int size in Sizes)
@@ -55,7 +56,7 @@ internal sealed unsafe partial class Routines
     /// <summary>Each by name, and where it begins.</summary>
     public IEnumerable<(string Name, int At)> Places =>
     [
-        ("leave", Leave), ("enter", Enter), ("exit", Exit), ("dispatch", Dispatch), ("load vectors", LoadVectors),
+        ("leave", Leave), ("enter", Enter), ("exit", Exit), ("dispatch", Dispatch), ("load vectors", LoadVectors), ("cpuid", Cpuid),
         .. _misses.Select((at, i) => ($"site miss {Sizes[i / 2]} {(i % 2 == 0 ? "read" : "write")}", at)),
         ("group miss read", _missesAll[0]), ("group miss write", _missesAll[1]),
     ];
