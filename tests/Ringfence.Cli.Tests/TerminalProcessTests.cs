@@ -40,9 +40,9 @@ public sealed class TerminalProcessTests : IDisposable
             Assert.Equal(0, process.WaitForExit(s_limit));
         }
         Assert.SkipUnless(KvmEngine.CanOpen(out string? problem), problem ?? "");
-        using (RingfenceProcess process = Start("--engine kvm"))
+        using (RingfenceProcess process = RingfenceProcess.InTerminal("exec {0} run --engine kvm"))
         {
-            process.WaitFor("#", s_limit);
+            process.WaitFor("ringfence> ", s_limit);
             process.Send("\x01" + "e");
             process.WaitFor("runs on software now", s_limit);
             process.Send("echo so\r");

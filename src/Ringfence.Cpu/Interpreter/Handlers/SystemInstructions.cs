@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
 
