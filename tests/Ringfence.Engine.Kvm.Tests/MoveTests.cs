@@ -49,13 +49,13 @@ public sealed class MoveTests
         {
             byte[] stream = [.. guest.Bus.Out.Where(value => value >> 8 == i).Select(value => (byte)value)];
             CheckStream(stream, i);
-            uint ticks = Read(guest, Cell(i));
+            uint ticks = guest.Read(Cell(i));
             Assert.Equal(guest.Vm.Vcpus[i].Statistics.Exits["interrupt"], ticks);
             Assert.NotEqual(0U, ticks);
             turns += (uint)stream.Length;
         }
         // A processor may have been stopped between its turn's count and its output.
-        Assert.InRange(Read(guest, Turns), turns, turns + (uint)vcpus);
+        Assert.InRange(guest.Read(Turns), turns, turns + (uint)vcpus);
         Assert.NotEqual(0, output[0]);
         Assert.NotEqual(0, output[1]);
         TestContext.Current.TestOutputHelper?.WriteLine($"{vcpus} processors: {output[0]} bytes on kvm, {output[1]} on software");
@@ -132,12 +132,5 @@ public sealed class MoveTests
             }
             Assert.True(stream[at] == (byte)(expected >> 56), $"processor {vcpu}: byte {at} of {stream.Length}");
         }
-    }
-
-    private static uint Read(TinyGuest guest, ulong address)
-    {
-        Span<byte> bytes = stackalloc byte[4];
-        guest.Memory.TryRead(address, bytes);
-        return BitConverter.ToUInt32(bytes);
     }
 }

@@ -60,6 +60,14 @@ internal sealed class TinyGuest : IDisposable
         Memory.Write(address, stream.ToArray());
     }
 
+    /// <summary>Four bytes of memory.</summary>
+    public uint Read(ulong address)
+    {
+        Span<byte> bytes = stackalloc byte[4];
+        Assert.True(Memory.TryRead(address, bytes));
+        return BitConverter.ToUInt32(bytes);
+    }
+
     /// <summary>An interrupt gate.</summary>
     public void SetHandler(byte vector, ulong address)
     {
