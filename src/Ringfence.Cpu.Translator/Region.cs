@@ -51,6 +51,9 @@ internal sealed unsafe class RegionBlock
 {
     public int Offset { get; init; }
 
+    /// <summary>Its place among the region's.</summary>
+    public int Number { get; init; }
+
     /// <summary>Its op that counts: what becomes the way in.</summary>
     public Op* Hot { get; init; }
 
@@ -196,7 +199,7 @@ internal sealed unsafe class Region
         {
             return null;
         }
-        RegionBlock block = new() { Offset = offset, Hot = hot };
+        RegionBlock block = new() { Offset = offset, Number = Blocks.Count, Hot = hot };
         Op* op = hot + 1;
         Op* end = hot + hot->Source;
         int limit = offset + hot->Displacement;
@@ -297,15 +300,7 @@ internal sealed unsafe class Region
     public RflagsBits LiveAt(int? offset) =>
         offset is not { } at ? RflagsBits.None
             : Alone ? AllFlags
-            : ByOffset.TryGetValue(at, out RegionBlock? block) ? block.LiveIn
-            : Translated(at) is var op && op != null ? (RflagsBits)op->Extra : AllFlags;
-
-    /// <summary>The way into a block of the same page that another region has, or null.</summary>
-    public Op* Translated(int offset)
-    {
-        Op* op = !Alone && offset is >= 0 and < PageBytes ? (Op*)_find(offset) : null;
-        return op != null && NativeEntry.IsEntry(op) ? op : null;
-    }
+            : ByOffset.TryGetValue(at, out RegionBlock? block) ? block.LiveIn : AllFlags;
 
     /// <summary>The bytes of one page; past its end there is nothing.</summary>
     private sealed class PageReader(byte* page) : CodeReader

@@ -73,7 +73,7 @@ internal sealed unsafe class BlockCache : IDisposable
     }
 
     /// <summary>The block at a physical address in the present mode, if it is known.</summary>
-    public Op* At(ulong physical) => _blocks.TryGetValue((physical << CodeMode.Width) | _s->Mode, out BlockPlace place) && place.IsValid ? (Op*)place.Ops : null;
+    public Op* At(ulong physical) => _blocks.TryGetValue(Key(physical), out BlockPlace place) && place.IsValid ? (Op*)place.Ops : null;
 
     /// <summary>The block at RIP, decoded now if need be. Null: fetching it faulted, as recorded.</summary>
     public Op* Find()
@@ -86,7 +86,7 @@ internal sealed unsafe class BlockCache : IDisposable
         {
             return null;
         }
-        ulong key = (physical << CodeMode.Width) | s->Mode;
+        ulong key = Key(physical);
         Op* ops;
         if (_blocks.TryGetValue(key, out BlockPlace place) && place.IsValid)
         {
@@ -115,6 +115,28 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         return ops;
     }
+
+    /// <summary>Whether <see cref="BuildApart"/> would find a place for a block.</summary>
+    public bool HasRoom => _used + MaximumOps <= ArenaOps;
+
+    /// <summary>Decodes the block at RIP for translated code, which goes back to one of its instructions. No link leads there. Null: another processor may
+    /// have written to it.</summary>
+    public Op* BuildApart(ulong physical)
+    {
+        Op* ops = _arena + _used;
+        long served = _processor.CodeRequests.Served;
+        BuiltBlock block = _builder.Build(ops, (_s->Rip + _s->Cs.Base) & _s->LinearMask, physical);
+        if (block.Ops != 0)
+        {
+            _used += block.Ops;
+            Register(physical, block.Bytes, Key(physical), ops, block.Ops);
+        }
+        ReleaseUnused();
+        return block.Ops != 0 && block.Cacheable && served == _processor.CodeRequests.Served ? ops : null;
+    }
+
+    /// <summary>A translation is made of these bytes of a page that is held: when they are written to it is dropped.</summary>
+    public void NoteTranslated(ulong physical, int bytes) => Register(physical, bytes, 0, null, 0);
 
     /// <summary>The instruction at RIP alone, decoded anew, not kept. Null: fetching it faulted.</summary>
     public Op* Step()
@@ -184,6 +206,8 @@ internal sealed unsafe class BlockCache : IDisposable
         GC.SuppressFinalize(this);
     }
 
+    private ulong Key(ulong physical) => (physical << CodeMode.Width) | _s->Mode;
+
     /// <param name="link">Becomes null where no link may be made, because its op is gone.</param>
     private Op* Build(ulong linear, ulong physical, ulong key, ref Op** link)
     {
@@ -200,7 +224,8 @@ internal sealed unsafe class BlockCache : IDisposable
             // Once more if another processor wrote to code meanwhile: it may have been this.
             served = _processor.CodeRequests.Served;
             Acquire(physical);
-            block = _builder.Build(ops, linear, physical);
+            block = _processor.Stops is null && _processor.Translator is { } translator && translator.TryLead(ops, physical, out int bytes)
+                ? new BuiltBlock(1, bytes, true, 0) : _builder.Build(ops, linear, physical);
         }
         while (served != _processor.CodeRequests.Served);
         if (block.Ops == 0)
@@ -234,6 +259,10 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         else
         {
+            if (place.Ops != 0)
+            {
+                *(Op*)place.Ops = new Op { Handler = &HotBlock.Moved, Taken = ops, Scale = HotBlock.Passes };
+            }
             place = new BlockPlace((nint)ops, block.Ops, true);
             _used += block.Ops;
         }

@@ -49,9 +49,16 @@ internal sealed class CodePage
             }
             _blocks[i] = _blocks[^1];
             _blocks.RemoveAt(_blocks.Count - 1);
+            if (block.Count == 0)
+            {
+                // Only a translation was made of it.
+                continue;
+            }
             // The key may be a newer block's already, when this one reached over two pages; that one is then decoded once more.
             ref BlockPlace place = ref CollectionsMarshal.GetValueRefOrAddDefault(places, block.Key, out _);
             place = place with { IsValid = false };
+            // It may have been a way into a translation, and is none any more.
+            ((Op*)block.Ops)->Scale = HotBlock.Passes;
             for (int op = 0; op < block.Count; op++)
             {
                 ((Op*)block.Ops)[op].Handler = &ControlFlow.Stale;

@@ -1,0 +1,242 @@
+using System.Runtime.InteropServices;
+using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Interpreter.Handlers;
+using Ringfence.Cpu.State;
+using Ringfence.Cpu.Translator.Library;
+
+namespace Ringfence.Cpu.Translator;
+
+/// <summary>The regions that this processor has: their ways in, how they are linked, what is taken from the library, and how they become stale.</summary>
+public sealed unsafe partial class BlockTranslator
+{
+    internal const int SiteBytes = 16;
+    /// <summary>A page whose code keeps changing is not worth taking from the library each time.</summary>
+    private const int ManyDrops = 4;
+
+    private readonly SharedTranslations? _library;
+    private readonly List<RegionCode> _regions = [];
+    private readonly Dictionary<ulong, PageTranslations> _pages = [];
+    private readonly Dictionary<ulong, int> _drops = [];
+    /// <summary>Stands for an instruction whose ops are not what they were.</summary>
+    private Op* _left;
+
+    /// <summary>Whether the greatest region would find a place.</summary>
+    private bool HasRoom => _e.Position + Reserve <= _memory.Size && _sites + SitesReserve <= _siteLimit;
+
+    public bool TryLead(Op* op, ulong physical, out int bytes)
+    {
+        bytes = 0;
+        ulong page = physical & ~PageMask;
+        int offset = (int)(physical & PageMask);
+        if (_library is null || !Accepts(_s->Mode))
+        {
+            return false;
+        }
+        if (WayTo(page, offset, _s->Mode) is not { } way)
+        {
+            byte* host = _processor.Mmu.HostPage(page);
+            if (host == null || !HasRoom || _drops.GetValueOrDefault(page) >= ManyDrops || Find(page, offset, host) is not { } found)
+            {
+                return false;
+            }
+            way = found;
+        }
+        bytes = way.Region.Entries[way.Block].Bytes;
+        *op = new Op { AddressMask = physical, Displacement = bytes, Source = HotBlock.WayOnly };
+        MakeWay(op, way);
+        return true;
+    }
+
+    /// <summary>Translations stay where they are until memory is needed; their ways in lead out again, to decode anew.</summary>
+    public bool Drop(ulong physicalPage)
+    {
+        if (!_pages.Remove(physicalPage, out PageTranslations? translations))
+        {
+            return false;
+        }
+        Verifier?.Outdate();
+        foreach (RegionCode region in translations.Regions)
+        {
+            region.IsStale = true;
+            foreach (ref readonly RegionEntry entry in region.Entries.AsSpan())
+            {
+                const byte Jump = 0xE9;
+                byte* at = At<byte>(region.Start + entry.Way);
+                *at = Jump;
+                *(int*)(at + 1) = entry.Stale - entry.Way - 1 - sizeof(int);
+            }
+            Statistics.Dropped += region.Entries.Length;
+        }
+        foreach ((nint ops, int count) in translations.Copies)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                ((Op*)ops)[i].Handler = &ControlFlow.Stale;
+            }
+        }
+        CollectionsMarshal.GetValueRefOrAddDefault(_drops, physicalPage, out _)++;
+        return true;
+    }
+
+    internal RegionCode RegionAt(int number) => _regions[number];
+
+    /// <summary>Where a position of the code memory is written.</summary>
+    internal T* At<T>(int position)
+        where T : unmanaged => (T*)(_memory.Write + position);
+
+    /// <summary>Leads an edge's jump to its target, if that is translated.</summary>
+    internal void Link(RegionCode region, in RegionExit edge)
+    {
+        int exit = region.Start + edge.Position;
+        int target = *At<int>(exit + sizeof(long));
+        if (WayTo(region.Page, target, region.Mode) is { } way)
+        {
+            _s->Translated.Links++;
+            int jump = exit - RegionExit.EdgeJump;
+            *At<int>(jump) = way.Region.Start + way.Region.Entries[way.Block].Way - jump - sizeof(int);
+        }
+    }
+
+    /// <summary>Copies an instruction's ops, to be followed by one that goes back to translated code.</summary>
+    internal Op* CopyOps(RegionCode region, Op* ops, in RegionExit exit)
+    {
+        int count = exit.Ops;
+        Op* copy = _ops.New(count + 1);
+        new ReadOnlySpan<Op>(ops, count).CopyTo(new Span<Op>(copy, count));
+        copy[count] = new Op
+        {
+            Handler = _enter,
+            Immediate = (ulong)_e.Address(region.Start + exit.Resume),
+            IpOffset = (ushort)(ops->IpOffset + ops->Length),
+            Ordinal = (byte)(ops->Ordinal + 1),
+        };
+        _pages[region.Page].Copies.Add(((nint)copy, count + 1));
+        return copy;
+    }
+
+    /// <summary>Leaves before an instruction whose ops cannot be had any more.</summary>
+    internal Op* Redecode(in RegionExit exit)
+    {
+        *_left = new Op { IpOffset = exit.IpOffset, Ordinal = exit.Ordinal };
+        return ControlFlow.Stale(_s, _left);
+    }
+
+    private static int OffsetOf(int site) => JumpTable.Offset + JumpTable.Bytes + (site * SiteBytes);
+
+    private static ulong WayKey(int offset, uint mode) => ((ulong)mode << 12) | (uint)offset;
+
+    private (RegionCode Region, int Block)? WayTo(ulong page, int offset, uint mode) =>
+        _pages.TryGetValue(page, out PageTranslations? translations) && translations.Ways.TryGetValue(WayKey(offset, mode), out (RegionCode, int) way) ? way : null;
+
+    /// <summary>Looks for a block of the present mode in the library, and installs what it is part of.</summary>
+    private (RegionCode Region, int Block)? Find(ulong physical, int offset, byte* page)
+    {
+        if (_library?.Find(_s->Mode, offset, page) is not { } image)
+        {
+            return null;
+        }
+        long begun = _processor.Clock.Now;
+        RegionCode region = Install(image, physical, page);
+        Statistics.Nanoseconds += _processor.Clock.Now - begun;
+        int block = Array.FindIndex(region.Entries, entry => entry.Offset == offset);
+        return (region, block);
+    }
+
+    private RegionCode Install(RegionImage image, ulong physical, byte* page)
+    {
+        ref readonly RegionImage.Header head = ref image.Head;
+        int start = _e.Position;
+        int firstSite = _sites;
+        for (int i = 0; i < head.Sites; i++)
+        {
+            _ = ((ITranslationStore)this).NewSite();
+        }
+        image.Place(new Span<byte>(_memory.Write + start, head.CodeBytes), start, OffsetOf(firstSite) - Host.StateBias, _regions.Count);
+        _e.Position = start + head.CodeBytes;
+        RegionEntry[] entries = image.Entries.ToArray();
+        uint[] sums = new uint[entries.Length];
+        RegionCode region = new(start, physical, head.Mode, entries, image.Exits.ToArray()) { Sums = sums };
+        ReadOnlySpan<byte> guest = image.Guest;
+        for (int i = 0; i < entries.Length; i++)
+        {
+            sums[i] = HotBlock.Sum(guest[..entries[i].Bytes]);
+            guest = guest[entries[i].Bytes..];
+            Op* known = Known(physical + entries[i].Offset);
+            if (known != null && known->Scale == HotBlock.Counts && known->Displacement == entries[i].Bytes && HotBlock.IsOf(known, sums[i]))
+            {
+                region.Ops[i] = (nint)known;
+            }
+            // From here on it is noticed when it changes.
+            _processor.Blocks.NoteTranslated(physical + entries[i].Offset, entries[i].Bytes);
+        }
+        Statistics.Installed++;
+        Activate(region);
+        return region;
+    }
+
+    /// <summary>Makes a region's blocks known: those of which there are ops begin with ways in, the others will.</summary>
+    private void Activate(RegionCode region)
+    {
+        _regions.Add(region);
+        if (!_pages.TryGetValue(region.Page, out PageTranslations? translations))
+        {
+            _pages[region.Page] = translations = new PageTranslations();
+        }
+        translations.Regions.Add(region);
+        for (int i = 0; i < region.Entries.Length; i++)
+        {
+            if (translations.Ways.TryAdd(WayKey(region.Entries[i].Offset, region.Mode), (region, i)) && region.Ops[i] != 0)
+            {
+                MakeWay((Op*)region.Ops[i], (region, i));
+            }
+        }
+        foreach (ref readonly RegionExit exit in region.Exits.AsSpan())
+        {
+            if (exit.Kind == ExitKind.Edge)
+            {
+                Link(region, in exit);
+            }
+        }
+        Statistics.CodeBytes += _e.Position - region.Start;
+        _perfMap?.Add(_e, region, _s->Rip & ~PageMask, _e.Position);
+    }
+
+    private void MakeWay(Op* op, (RegionCode Region, int Block) way)
+    {
+        ref readonly RegionEntry entry = ref way.Region.Entries[way.Block];
+        op->Extra = (byte)entry.LiveIn;
+        op->Scale = HotBlock.Translated;
+        op->Handler = _enter;
+        op->Immediate = (ulong)_e.Address(way.Region.Start + entry.Way);
+    }
+
+    private static RegionEntry Describe(RegionBlock block, byte* page, uint mode, int start) => new()
+    {
+        Key = TranslationLibrary.KeyOf(mode, block.Offset, page),
+        Offset = (ushort)block.Offset,
+        Bytes = (ushort)(block.End - block.Offset),
+        LiveIn = (int)block.LiveIn,
+        Way = block.Entry.At - start,
+        Stale = block.Stale.At - start,
+        CodeStart = block.CodeStart - start,
+        CodeEnd = block.CodeEnd - start,
+    };
+
+    private void ForgetRegions()
+    {
+        _regions.Clear();
+        _pages.Clear();
+        _drops.Clear();
+    }
+
+    /// <summary>What was made of one page.</summary>
+    private sealed class PageTranslations
+    {
+        public List<RegionCode> Regions { get; } = [];
+
+        /// <summary>By offset and mode, where blocks are entered.</summary>
+        public Dictionary<ulong, (RegionCode Region, int Block)> Ways { get; } = [];
+
+        public List<(nint Ops, int Count)> Copies { get; } = [];
+    }
+}

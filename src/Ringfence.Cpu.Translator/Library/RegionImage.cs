@@ -1,0 +1,232 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace Ringfence.Cpu.Translator.Library;
+
+/// <summary>
+/// A translated region as it can be kept: the guest's bytes that it was made of, and host code with all that depends on where it lies taken out. One array of
+/// bytes, the same in memory and on disk: header, entries, exits, references to sites, references to routines, the guest's bytes, the host's.
+/// </summary>
+internal sealed class RegionImage
+{
+    private readonly int _exits;
+    private readonly int _sites;
+    private readonly int _routines;
+    private readonly int _guest;
+    private readonly int _code;
+
+    private RegionImage(byte[] bytes)
+    {
+        Bytes = bytes;
+        ref readonly Header h = ref Head;
+        _exits = Unsafe.SizeOf<Header>() + (h.Entries * Unsafe.SizeOf<RegionEntry>());
+        _sites = _exits + (h.Exits * Unsafe.SizeOf<RegionExit>());
+        _routines = _sites + (h.SiteReferences * sizeof(int));
+        _guest = _routines + (h.RoutineReferences * sizeof(int));
+        _code = _guest + h.GuestBytes;
+    }
+
+    public byte[] Bytes { get; }
+
+    public ref readonly Header Head => ref MemoryMarshal.AsRef<Header>(Bytes);
+
+    public ReadOnlySpan<RegionEntry> Entries => MemoryMarshal.Cast<byte, RegionEntry>(Bytes.AsSpan(Unsafe.SizeOf<Header>().._exits));
+
+    public ReadOnlySpan<RegionExit> Exits => MemoryMarshal.Cast<byte, RegionExit>(Bytes.AsSpan(_exits.._sites));
+
+    /// <summary>Positions of displacements in the code that hold a place among the region's own sites.</summary>
+    public ReadOnlySpan<int> SiteReferences => MemoryMarshal.Cast<byte, int>(Bytes.AsSpan(_sites.._routines));
+
+    /// <summary>Positions of displacements in the code that hold a routine's position.</summary>
+    public ReadOnlySpan<int> RoutineReferences => MemoryMarshal.Cast<byte, int>(Bytes.AsSpan(_routines.._guest));
+
+    /// <summary>The bytes of all blocks, one after the other.</summary>
+    public ReadOnlySpan<byte> Guest => Bytes.AsSpan(_guest.._code);
+
+    public ReadOnlySpan<byte> Code => Bytes.AsSpan(_code);
+
+    /// <summary>Whether a page has the blocks that this was made of.</summary>
+    public unsafe bool IsOf(byte* page)
+    {
+        ReadOnlySpan<byte> guest = Guest;
+        foreach (ref readonly RegionEntry entry in Entries)
+        {
+            if (!guest[..entry.Bytes].SequenceEqual(new ReadOnlySpan<byte>(page + entry.Offset, entry.Bytes)))
+            {
+                return false;
+            }
+            guest = guest[entry.Bytes..];
+        }
+        return true;
+    }
+
+    /// <summary>Null if the bytes cannot be those of an image: nothing in one leads out of it.</summary>
+    /// <param name="routines">Positions from here on are no routines.</param>
+    public static RegionImage? Read(byte[] bytes, int routines)
+    {
+        if (bytes.Length < Unsafe.SizeOf<Header>())
+        {
+            return null;
+        }
+        Header h = MemoryMarshal.Read<Header>(bytes);
+        long size = Unsafe.SizeOf<Header>() + ((long)h.Entries * Unsafe.SizeOf<RegionEntry>()) + ((long)h.Exits * Unsafe.SizeOf<RegionExit>())
+            + (((long)h.SiteReferences + h.RoutineReferences) * sizeof(int)) + h.GuestBytes + (long)h.CodeBytes;
+        bool possible = h.Entries is > 0 and <= byte.MaxValue && h.Exits is >= 0 and < NativeExits.MaximumExits && h.SiteReferences >= 0 && h.RoutineReferences >= 0
+            && h.GuestBytes > 0 && h.CodeBytes is > 0 and <= BlockTranslator.Reserve && h.Sites is >= 0 and <= BlockTranslator.SitesReserve && size == bytes.Length;
+        if (!possible)
+        {
+            return null;
+        }
+        RegionImage image = new(bytes);
+        return image.HasGoodEntries() && image.HasGoodExits() && image.HasGoodReferences(routines) ? image : null;
+    }
+
+    private bool HasGoodEntries()
+    {
+        int guest = 0;
+        int code = Head.CodeBytes;
+        foreach (ref readonly RegionEntry entry in Entries)
+        {
+            const int JumpBytes = 5;
+            if (entry.Bytes == 0 || entry.Offset + entry.Bytes > Region.PageBytes || !IsWithin(entry.Way, JumpBytes, code) || !IsWithin(entry.Stale, JumpBytes, code))
+            {
+                return false;
+            }
+            guest += entry.Bytes;
+        }
+        return guest == Head.GuestBytes;
+    }
+
+    private bool HasGoodExits()
+    {
+        foreach (ref readonly RegionExit exit in Exits)
+        {
+            bool good = exit.Kind <= ExitKind.Edge && exit.Block < Head.Entries && IsWithin(exit.Position, sizeof(long), Head.CodeBytes)
+                && IsWithin(exit.Resume, 0, Head.CodeBytes) && (exit.Kind != ExitKind.Edge || exit.Position >= RegionExit.EdgeJump);
+            if (!good)
+            {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private bool HasGoodReferences(int routines)
+    {
+        ReadOnlySpan<byte> code = Code;
+        int sites = Head.Sites * BlockTranslator.SiteBytes;
+        foreach (int at in SiteReferences)
+        {
+            if (!IsWithin(at, sizeof(int), code.Length) || !IsWithin(MemoryMarshal.Read<int>(code[at..]), sizeof(long), sites))
+            {
+                return false;
+            }
+        }
+        foreach (int at in RoutineReferences)
+        {
+            if (!IsWithin(at, sizeof(int), code.Length) || !IsWithin(MemoryMarshal.Read<int>(code[at..]), 1, routines))
+            {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private static bool IsWithin(int at, int bytes, int limit) => at >= 0 && at <= limit - bytes;
+
+    /// <summary>Counts come first, so that it is known where each part begins.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct Header
+    {
+        public uint Mode;
+        public int Entries;
+        public int Exits;
+        public int SiteReferences;
+        public int RoutineReferences;
+        public int GuestBytes;
+        public int CodeBytes;
+        /// <summary>How many sites it has.</summary>
+        public int Sites;
+        /// <summary>Guest instructions, and of these those that became host code.</summary>
+        public int Instructions;
+        public int NativeInstructions;
+    }
+
+    /// <summary>Makes an image of code that has just been written.</summary>
+    /// <param name="code">The code where it lies, from the region's start on.</param>
+    /// <param name="start">Where that is in the code memory.</param>
+    /// <param name="firstSite">What displacements of the region's first site are.</param>
+    public static unsafe RegionImage Make(in Header counts, RegionCode region, byte* page, ReadOnlySpan<byte> code, int firstSite, List<int> siteReferences, List<int> routineReferences)
+    {
+        Header head = counts with
+        {
+            Mode = region.Mode,
+            Entries = region.Entries.Length,
+            Exits = region.Exits.Length,
+            SiteReferences = siteReferences.Count,
+            RoutineReferences = routineReferences.Count,
+            GuestBytes = region.Entries.Sum(entry => entry.Bytes),
+            CodeBytes = code.Length,
+        };
+        int size = Unsafe.SizeOf<Header>() + (head.Entries * Unsafe.SizeOf<RegionEntry>()) + (head.Exits * Unsafe.SizeOf<RegionExit>())
+            + ((head.SiteReferences + head.RoutineReferences) * sizeof(int)) + head.GuestBytes + head.CodeBytes;
+        byte[] bytes = new byte[size];
+        MemoryMarshal.Write(bytes, in head);
+        RegionImage image = new(bytes);
+        region.Entries.CopyTo(MemoryMarshal.Cast<byte, RegionEntry>(bytes.AsSpan(Unsafe.SizeOf<Header>()))[..head.Entries]);
+        region.Exits.CopyTo(MemoryMarshal.Cast<byte, RegionExit>(bytes.AsSpan(image._exits))[..head.Exits]);
+        Span<byte> guest = bytes.AsSpan(image._guest);
+        foreach (RegionEntry entry in region.Entries)
+        {
+            new ReadOnlySpan<byte>(page + entry.Offset, entry.Bytes).CopyTo(guest);
+            guest = guest[entry.Bytes..];
+        }
+        Span<byte> host = bytes.AsSpan(image._code);
+        code.CopyTo(host);
+        foreach (RegionExit exit in region.Exits)
+        {
+            // Where the op is, or the exit's mark.
+            host.Slice(exit.Position, sizeof(long)).Clear();
+        }
+        Span<int> references = MemoryMarshal.Cast<byte, int>(bytes.AsSpan(image._sites, (head.SiteReferences + head.RoutineReferences) * sizeof(int)));
+        for (int i = 0; i < head.SiteReferences; i++)
+        {
+            int at = references[i] = siteReferences[i] - region.Start;
+            Shift(host, at, -firstSite);
+        }
+        for (int i = 0; i < head.RoutineReferences; i++)
+        {
+            int at = references[head.SiteReferences + i] = routineReferences[i] - region.Start;
+            Shift(host, at, region.Start + at + sizeof(int));
+        }
+        return image;
+    }
+
+    /// <summary>Writes the code where it is to lie.</summary>
+    /// <param name="firstSite">What displacements of the region's first site are there.</param>
+    /// <param name="number">The region's.</param>
+    public void Place(Span<byte> to, int start, int firstSite, int number)
+    {
+        Code.CopyTo(to);
+        foreach (int at in SiteReferences)
+        {
+            Shift(to, at, firstSite);
+        }
+        foreach (int at in RoutineReferences)
+        {
+            Shift(to, at, -(start + at + sizeof(int)));
+        }
+        ReadOnlySpan<RegionExit> exits = Exits;
+        for (int i = 0; i < exits.Length; i++)
+        {
+            long mark = NativeExits.Mark(number, i);
+            MemoryMarshal.Write(to[exits[i].Position..], in mark);
+        }
+    }
+
+    private static void Shift(Span<byte> code, int at, int by)
+    {
+        int value = MemoryMarshal.Read<int>(code[at..]) + by;
+        MemoryMarshal.Write(code[at..], in value);
+    }
+}
