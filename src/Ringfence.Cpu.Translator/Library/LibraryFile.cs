@@ -111,7 +111,8 @@ internal sealed class LibraryFile : IDisposable
 
     /// <summary>Writes a file that takes the place of what is there: what is new, what of the old file was used, and of the rest what is not too old, as much
     /// as there is room for. Nothing happens where the host does not let us.</summary>
-    public static void Write(string path, UInt128 identity, LibraryFile? old, IReadOnlyList<RegionImage> images, long limit)
+    /// <returns>Its bytes.</returns>
+    public static long Write(string path, UInt128 identity, LibraryFile? old, IReadOnlyList<RegionImage> images, long limit)
     {
         string part = $"{path}.{Environment.ProcessId}";
         try
@@ -119,6 +120,7 @@ internal sealed class LibraryFile : IDisposable
             const UnixFileMode Mine = UnixFileMode.UserRead | UnixFileMode.UserWrite;
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             File.Delete(part);
+            long length;
             using (FileStream stream = new(part, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = Mine, BufferSize = 1 << 16 }))
             {
                 Writer writer = new(stream, limit);
@@ -128,12 +130,15 @@ internal sealed class LibraryFile : IDisposable
                 }
                 old?.CopyTo(writer);
                 writer.Finish(identity);
+                length = stream.Length;
             }
             File.Move(part, path, overwrite: true);
+            return length;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             File.Delete(part);
+            return 0;
         }
     }
 

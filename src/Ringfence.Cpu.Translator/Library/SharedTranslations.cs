@@ -39,6 +39,9 @@ internal sealed class SharedTranslations : IDisposable
     /// <summary>Regions that the file has.</summary>
     public int Remembered => _file?.Count ?? 0;
 
+    /// <summary>Bytes of the file that <see cref="Save"/> has written.</summary>
+    public long Written { get; private set; }
+
     public int Added => Volatile.Read(ref _count);
 
     /// <summary>A region that has the block at an offset of a page, all of whose blocks are there as they were.</summary>
@@ -106,7 +109,7 @@ internal sealed class SharedTranslations : IDisposable
         {
             if (_path is not null && LibraryFile.IsWorthwhile(_bytes, _file))
             {
-                LibraryFile.Write(_path, _identity, _file, _added, _limit);
+                Written = LibraryFile.Write(_path, _identity, _file, _added, _limit);
             }
         }
     }

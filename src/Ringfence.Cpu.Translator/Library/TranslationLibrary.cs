@@ -23,11 +23,12 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
     /// <summary>Told of files that cannot be used.</summary>
     public Action<string>? Complaint { get; init; }
 
-    /// <summary>Counts by name, for reports.</summary>
+    /// <summary>Counts by name, for reports; after <see cref="Dispose"/> too.</summary>
     public IReadOnlyDictionary<string, long> Describe() => new Dictionary<string, long>
     {
-        ["regions remembered"] = _byIdentity.Values.Sum(shared => (long)shared.Remembered),
-        ["regions new to the library"] = _byIdentity.Values.Sum(shared => (long)shared.Added),
+        ["regions in the file"] = _byIdentity.Values.Sum(shared => (long)shared.Remembered),
+        ["regions added"] = _byIdentity.Values.Sum(shared => (long)shared.Added),
+        ["bytes written"] = _byIdentity.Values.Sum(shared => shared.Written),
     };
 
     /// <summary>Writes what is new to the folder, if that is worthwhile.</summary>
@@ -38,7 +39,6 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
             shared.Save();
             shared.Dispose();
         }
-        _byIdentity.Clear();
     }
 
     /// <param name="routines">Where the routines end in the code memory.</param>
