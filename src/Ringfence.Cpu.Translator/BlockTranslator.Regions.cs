@@ -131,18 +131,26 @@ public sealed unsafe partial class BlockTranslator
     /// <summary>Looks for a block of the present mode in the library, and installs what it is part of.</summary>
     private (RegionCode Region, int Block)? Find(ulong physical, int offset, byte* page)
     {
-        if (_library?.Find(_s->Mode, offset, page) is not { } image)
+        if (_library is null || !_library.MayHave(_s->Mode, offset, new ReadOnlySpan<byte>(page, Region.PageBytes)))
+        {
+            return null;
+        }
+        // Other processors may be writing to it.
+        Buffer.MemoryCopy(page, _copy, Region.PageBytes, Region.PageBytes);
+        ReadOnlySpan<byte> copy = new(_copy, Region.PageBytes);
+        Span<int> moves = stackalloc int[RegionImage.MaximumFields];
+        if (_library.Find(_s->Mode, offset, copy, moves) is not { } image)
         {
             return null;
         }
         long begun = _processor.Clock.Now;
-        RegionCode region = Install(image, physical, page);
+        RegionCode region = Install(image, physical, copy, moves);
         Statistics.Nanoseconds += _processor.Clock.Now - begun;
         int block = Array.FindIndex(region.Entries, entry => entry.Offset == offset);
         return (region, block);
     }
 
-    private RegionCode Install(RegionImage image, ulong physical, byte* page)
+    private RegionCode Install(RegionImage image, ulong physical, ReadOnlySpan<byte> page, ReadOnlySpan<int> moves)
     {
         ref readonly RegionImage.Header head = ref image.Head;
         int start = _e.Position;
@@ -151,16 +159,14 @@ public sealed unsafe partial class BlockTranslator
         {
             _ = ((ITranslationStore)this).NewSite();
         }
-        image.Place(new Span<byte>(_memory.Write + start, head.CodeBytes), start, OffsetOf(firstSite) - Host.StateBias, _regions.Count);
+        image.Place(new Span<byte>(_memory.Write + start, head.CodeBytes), start, OffsetOf(firstSite) - Host.StateBias, _regions.Count, moves);
         _e.Position = start + head.CodeBytes;
         RegionEntry[] entries = image.Entries.ToArray();
         uint[] sums = new uint[entries.Length];
         RegionCode region = new(start, physical, head.Mode, entries, image.Exits.ToArray()) { Sums = sums };
-        ReadOnlySpan<byte> guest = image.Guest;
         for (int i = 0; i < entries.Length; i++)
         {
-            sums[i] = HotBlock.Sum(guest[..entries[i].Bytes]);
-            guest = guest[entries[i].Bytes..];
+            sums[i] = HotBlock.Sum(page.Slice(entries[i].Offset, entries[i].Bytes));
             Op* known = Known(physical + entries[i].Offset);
             if (known != null && known->Scale == HotBlock.Counts && known->Displacement == entries[i].Bytes && HotBlock.IsOf(known, sums[i]))
             {
@@ -210,9 +216,9 @@ public sealed unsafe partial class BlockTranslator
         op->Immediate = (ulong)_e.Address(way.Region.Start + entry.Way);
     }
 
-    private static RegionEntry Describe(RegionBlock block, byte* page, uint mode, int start) => new()
+    private static RegionEntry Describe(RegionBlock block, Region region, byte* page, uint mode, int start) => new()
     {
-        Key = TranslationLibrary.KeyOf(mode, block.Offset, page),
+        Key = TranslationLibrary.KeyOf(mode, block.Offset, new ReadOnlySpan<byte>(page, Region.PageBytes), TranslationLibrary.KeyLength(FixedBytes(block, region))),
         Offset = (ushort)block.Offset,
         Bytes = (ushort)(block.End - block.Offset),
         LiveIn = (int)block.LiveIn,
@@ -221,6 +227,13 @@ public sealed unsafe partial class BlockTranslator
         CodeStart = block.CodeStart - start,
         CodeEnd = block.CodeEnd - start,
     };
+
+    /// <summary>Bytes of a block before the first that may be others.</summary>
+    private static int FixedBytes(RegionBlock block, Region region)
+    {
+        MovableField? first = region.Fields.Find(field => field.Block == block.Number && !field.IsFixed);
+        return first?.Position ?? block.End - block.Offset;
+    }
 
     private void ForgetRegions()
     {

@@ -183,12 +183,12 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         int firstSite = _sites;
         RegionCompiler compiler = new(_e, _routines, this, page, region, _s->Mode, _regions.Count) { Log = _log };
         compiler.Compile();
-        RegionCode code = new(start, physical, _s->Mode, [.. region.Blocks.Select(block => Describe(block, page, _s->Mode, start))], compiler.Exits);
+        RegionCode code = new(start, physical, _s->Mode, [.. region.Blocks.Select(block => Describe(block, region, page, _s->Mode, start))], compiler.Exits);
         if (_library is not null)
         {
             RegionImage.Header counts = new() { Sites = _sites - firstSite, Instructions = all, NativeInstructions = native };
             ReadOnlySpan<byte> written = new(_memory.Write + start, _e.Position - start);
-            _library.Add(RegionImage.Make(in counts, code, page, written, OffsetOf(firstSite) - Host.StateBias, _e.SiteReferences, _e.RoutineReferences));
+            _library.Add(RegionImage.Make(in counts, code, page, written, OffsetOf(firstSite) - Host.StateBias, compiler, _e));
         }
         for (int i = 0; i < region.Blocks.Count; i++)
         {

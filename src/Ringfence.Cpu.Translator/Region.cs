@@ -2,6 +2,7 @@ using Iced.Intel;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.Translator.Library;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -37,6 +38,11 @@ internal sealed unsafe class GuestInstruction
     public MemoryAccess? Operand { get; set; }
 
     public MemoryAccess? Stack { get; set; }
+
+    /// <summary>Its fields of 32 bits that may have other values in code that is otherwise the same.</summary>
+    public MovableField? Displacement { get; set; }
+
+    public MovableField? Immediate { get; set; }
 
     /// <summary>Flags that someone may read after it.</summary>
     public RflagsBits LiveAfter { get; set; }
@@ -138,6 +144,8 @@ internal sealed unsafe class Region
     /// <summary>In the order in which code is to be laid out: a block's follower comes after it where possible.</summary>
     public List<RegionBlock> Blocks { get; } = [];
 
+    public List<MovableField> Fields { get; } = [];
+
     public Dictionary<int, RegionBlock> ByOffset { get; } = [];
 
     private int Limit => Alone ? 1 : MaximumBlocks;
@@ -219,6 +227,10 @@ internal sealed unsafe class Region
             }
             _refine(instruction);
             SetFlags(instruction);
+            if (_is64)
+            {
+                MovableField.Note(instruction, _decoder.GetConstantOffsets(in decoded), new ReadOnlySpan<byte>(_page + at, decoded.Length), block, Fields);
+            }
             block.Instructions.Add(instruction);
             at += decoded.Length;
             _instructions++;

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.Translator.Library;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -18,6 +19,8 @@ internal sealed unsafe partial class RegionCompiler
     private readonly int _number;
     private readonly int _start;
     private readonly List<RegionExit> _exits = [];
+    private readonly List<(int At, MovableField Field)> _fieldReferences = [];
+    private int _classes;
     private readonly byte* _page;
     private readonly Region _region;
     private readonly bool _is64;
@@ -57,6 +60,11 @@ internal sealed unsafe partial class RegionCompiler
     /// <summary>Ways out that lead to ops.</summary>
     public RegionExit[] Exits => [.. _exits];
 
+    public IReadOnlyList<MovableField> Fields => _region.Fields;
+
+    /// <summary>Positions of 32 bits that a field of the guest's code has a part in.</summary>
+    public IReadOnlyList<(int At, MovableField Field)> FieldReferences => _fieldReferences;
+
     public void Compile()
     {
         _e.SiteReferences.Clear();
@@ -82,6 +90,7 @@ internal sealed unsafe partial class RegionCompiler
         block.CodeStart = _e.Position;
         _accesses.Find(block);
         block.Run = _is64 && !_region.Alone ? PageRun.Find(block, _written, i => MustBeAligned(i, i.Decoded.MemorySize.GetSize()) ? i.Decoded.MemorySize.GetSize() : 1) : null;
+        MovableField.Join(block, ref _classes);
         Begin(block);
         _vectors = 0;
         _x87 = false;
@@ -192,6 +201,15 @@ internal sealed unsafe partial class RegionCompiler
         _flags = FlagHome.Memory;
         _vectors = 0;
         _x87 = false;
+    }
+
+    /// <summary>The last 32 bits written are a field's value, or that and something.</summary>
+    private void NoteField(MovableField? field)
+    {
+        if (field != null)
+        {
+            _fieldReferences.Add((_e.Position - MovableField.Bytes, field));
+        }
     }
 
     private static RegionExit To(ExitKind kind, RegionBlock block, GuestInstruction i) => new()

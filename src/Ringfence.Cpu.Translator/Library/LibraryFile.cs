@@ -17,11 +17,14 @@ internal sealed class LibraryFile : IDisposable
     private const int OldAge = 4;
     /// <summary>A file is written anew when so much of it would be new.</summary>
     private const int WorthwhileShare = 16;
+    private const int BucketBits = 14;
 
     private readonly SafeFileHandle _file;
     private readonly Record[] _records;
     private readonly Place[] _places;
     private readonly bool[] _used;
+    /// <summary>Places are in the order of their keys: for the first bits of a key the first place that is not before it.</summary>
+    private readonly int[] _first;
 
     private LibraryFile(SafeFileHandle file, Record[] records, Place[] places)
     {
@@ -29,6 +32,16 @@ internal sealed class LibraryFile : IDisposable
         _records = records;
         _places = places;
         _used = new bool[records.Length];
+        _first = new int[1 << BucketBits];
+        int at = 0;
+        for (int bucket = 0; bucket < _first.Length; bucket++)
+        {
+            while (at < places.Length && Bucket(places[at].Key) < bucket)
+            {
+                at++;
+            }
+            _first[bucket] = at;
+        }
     }
 
     public int Count => _records.Length;
@@ -64,26 +77,19 @@ internal sealed class LibraryFile : IDisposable
         return opened;
     }
 
+    /// <summary>Whether there is a block of this key.</summary>
+    public bool Has(ulong key)
+    {
+        int at = First(key);
+        return at < _places.Length && _places[at].Key == key;
+    }
+
     /// <summary>The images that have a block of this key.</summary>
     public IEnumerable<int> Find(ulong key)
     {
-        int low = 0;
-        int high = _places.Length;
-        while (low < high)
+        for (int at = First(key); at < _places.Length && _places[at].Key == key; at++)
         {
-            int middle = (low + high) >>> 1;
-            if (_places[middle].Key < key)
-            {
-                low = middle + 1;
-            }
-            else
-            {
-                high = middle;
-            }
-        }
-        for (; low < _places.Length && _places[low].Key == key; low++)
-        {
-            yield return _places[low].Record;
+            yield return _places[at].Record;
         }
     }
 
@@ -155,6 +161,18 @@ internal sealed class LibraryFile : IDisposable
         }
     }
 
+    private static int Bucket(ulong key) => (int)(key >> (64 - BucketBits));
+
+    private int First(ulong key)
+    {
+        int at = _first[Bucket(key)];
+        while (at < _places.Length && _places[at].Key < key)
+        {
+            at++;
+        }
+        return at;
+    }
+
     private static LibraryFile? ReadTables(SafeFileHandle file, UInt128 identity)
     {
         Header header = default;
@@ -179,6 +197,10 @@ internal sealed class LibraryFile : IDisposable
         Place[] places = MemoryMarshal.Cast<byte, Place>(both.AsSpan(half)).ToArray();
         bool good = Array.TrueForAll(records, record => record.Bytes > 0 && record.Offset >= Unsafe.SizeOf<Header>() && record.Offset <= header.Tables - record.Bytes)
             && Array.TrueForAll(places, place => place.Number >= 0 && place.Number < records.Length);
+        for (int i = 1; i < places.Length; i++)
+        {
+            good &= places[i - 1].Key <= places[i].Key;
+        }
         return good ? new LibraryFile(file, records, places) : null;
     }
 

@@ -6,7 +6,7 @@ namespace Ringfence.Cpu.Translator.Library;
 internal sealed class SharedTranslations : IDisposable
 {
     /// <summary>Different code that begins alike, at the same place of a page.</summary>
-    private const int MaximumAlike = 4;
+    private const int MaximumAlike = 8;
 
     private readonly string? _path;
     private readonly UInt128 _identity;
@@ -44,33 +44,36 @@ internal sealed class SharedTranslations : IDisposable
 
     public int Added => Volatile.Read(ref _count);
 
-    /// <summary>A region that has the block at an offset of a page, all of whose blocks are there as they were.</summary>
-    public unsafe RegionImage? Find(uint mode, int offset, byte* page)
+    /// <summary>Whether it is worth looking for the block at an offset of a page.</summary>
+    public bool MayHave(uint mode, int offset, ReadOnlySpan<byte> page)
     {
         if (Added == 0 && _file is null)
         {
-            return null;
+            return false;
         }
-        ulong key = TranslationLibrary.KeyOf(mode, offset, page);
-        if (_images.TryGetValue(key, out RegionImage[]? images))
+        foreach (byte length in TranslationLibrary.KeyLengths)
         {
-            foreach (RegionImage image in images)
+            if (offset + length <= page.Length)
             {
-                if (Fits(image, mode, offset, page))
+                ulong key = TranslationLibrary.KeyOf(mode, offset, page, length);
+                if (_images.ContainsKey(key) || (_file?.Has(key) ?? false))
                 {
-                    return image;
+                    return true;
                 }
             }
         }
-        if (_file is not null)
+        return false;
+    }
+
+    /// <summary>A region that has the block at an offset of a page, all of whose blocks are there as they were.</summary>
+    /// <param name="moves">As of <see cref="RegionImage.IsOf"/>.</param>
+    public RegionImage? Find(uint mode, int offset, ReadOnlySpan<byte> page, Span<int> moves)
+    {
+        foreach (byte length in TranslationLibrary.KeyLengths)
         {
-            foreach (int record in _file.Find(key))
+            if (offset + length <= page.Length && Find(TranslationLibrary.KeyOf(mode, offset, page, length), mode, offset, page, moves) is { } image)
             {
-                if (_file.Read(record) is { } bytes && RegionImage.Read(bytes, _routines) is { } image && Fits(image, mode, offset, page))
-                {
-                    _file.NoteUse(record);
-                    return image;
-                }
+                return image;
             }
         }
         return null;
@@ -116,9 +119,35 @@ internal sealed class SharedTranslations : IDisposable
 
     public void Dispose() => _file?.Dispose();
 
-    private static unsafe bool Fits(RegionImage image, uint mode, int offset, byte* page)
+    private RegionImage? Find(ulong key, uint mode, int offset, ReadOnlySpan<byte> page, Span<int> moves)
     {
-        if (image.Head.Mode != mode || !image.IsOf(page))
+        if (_images.TryGetValue(key, out RegionImage[]? images))
+        {
+            foreach (RegionImage image in images)
+            {
+                if (Fits(image, mode, offset, page, moves))
+                {
+                    return image;
+                }
+            }
+        }
+        if (_file is not null && _file.Has(key))
+        {
+            foreach (int record in _file.Find(key))
+            {
+                if (_file.Read(record) is { } bytes && RegionImage.Read(bytes, _routines) is { } image && Fits(image, mode, offset, page, moves))
+                {
+                    _file.NoteUse(record);
+                    return image;
+                }
+            }
+        }
+        return null;
+    }
+
+    private static bool Fits(RegionImage image, uint mode, int offset, ReadOnlySpan<byte> page, Span<int> moves)
+    {
+        if (image.Head.Mode != mode || !image.IsOf(page, moves))
         {
             return false;
         }

@@ -49,14 +49,27 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
         return new SharedTranslations(path, sum, routines, limit, Complaint);
     });
 
+    /// <summary>How many of a block's bytes may be in its key: as many as it has before the first that may be others.</summary>
+    internal static ReadOnlySpan<byte> KeyLengths => [16, 7, 3, 2, 1];
+
     /// <summary>What finds a block: its mode, its place in the page and its first bytes.</summary>
-    internal static unsafe ulong KeyOf(uint mode, int offset, byte* page)
+    /// <param name="length">One of <see cref="KeyLengths"/>.</param>
+    internal static ulong KeyOf(uint mode, int offset, ReadOnlySpan<byte> page, int length)
     {
-        const int Bytes = 2 * sizeof(ulong);
-        Span<byte> first = stackalloc byte[Bytes];
+        Span<byte> first = stackalloc byte[2 * sizeof(ulong)];
         first.Clear();
-        new ReadOnlySpan<byte>(page + offset, Math.Min(Bytes, Region.PageBytes - offset)).CopyTo(first);
-        return Checksum.Of(MemoryMarshal.Read<ulong>(first), MemoryMarshal.Read<ulong>(first[sizeof(ulong)..]), ((ulong)mode << 12) | (uint)offset);
+        page.Slice(offset, length).CopyTo(first);
+        return Checksum.Of(MemoryMarshal.Read<ulong>(first), MemoryMarshal.Read<ulong>(first[sizeof(ulong)..]), ((ulong)length << 48) | ((ulong)mode << 12) | (uint)offset);
+    }
+
+    internal static int KeyLength(int bytes)
+    {
+        int i = 0;
+        while (KeyLengths[i] > bytes)
+        {
+            i++;
+        }
+        return KeyLengths[i];
     }
 
     /// <summary>All that host code depends on beside the guest's: any other build is another program.</summary>
