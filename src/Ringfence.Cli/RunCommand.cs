@@ -104,7 +104,7 @@ internal static class RunCommand
         {
             throw new UsageException($"{(options.Verify ? "--verify" : "--perf-map")}: nothing is translated on this host");
         }
-        return new SoftwareEngine(mode with { CodeCache = options.CodeCache, PerfMap = options.PerfMap, Verify = options.Verify, Cache = cache });
+        return new SoftwareEngine(mode with { CodeCache = options.CodeCache, PerfMap = options.PerfMap, Verify = options.Verify, Cache = options.TranslationCache is null ? null : cache });
     }
 
     private static int RunMachine(RunOptions options, IEngine engine, TranslationCache cache, TextWriter output, TextWriter error)

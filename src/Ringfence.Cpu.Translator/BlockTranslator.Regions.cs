@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
-using Ringfence.Cpu.State;
 using Ringfence.Cpu.Translator.Library;
 
 namespace Ringfence.Cpu.Translator;
@@ -17,6 +16,8 @@ public sealed unsafe partial class BlockTranslator
     private readonly List<RegionCode> _regions = [];
     private readonly Dictionary<ulong, PageTranslations> _pages = [];
     private readonly Dictionary<ulong, int> _drops = [];
+    /// <summary>For images that are read from a file.</summary>
+    private byte[] _buffer = [];
     /// <summary>Stands for an instruction whose ops are not what they were.</summary>
     private Op* _left;
 
@@ -32,7 +33,8 @@ public sealed unsafe partial class BlockTranslator
         {
             return false;
         }
-        if (WayTo(page, offset, _s->Mode) is not { } way)
+        Way? way = WayTo(page, offset, _s->Mode);
+        if (way is null)
         {
             byte* host = _processor.Mmu.HostPage(page);
             if (host == null || !HasRoom || _drops.GetValueOrDefault(page) >= ManyDrops || Find(page, offset, host) is not { } found)
@@ -41,7 +43,7 @@ public sealed unsafe partial class BlockTranslator
             }
             way = found;
         }
-        bytes = way.Region.Entries[way.Block].Bytes;
+        bytes = way.Entry.Bytes;
         *op = new Op { AddressMask = physical, Displacement = bytes, Source = HotBlock.WayOnly };
         MakeWay(op, way);
         return true;
@@ -93,7 +95,7 @@ public sealed unsafe partial class BlockTranslator
         {
             _s->Translated.Links++;
             int jump = exit - RegionExit.EdgeJump;
-            *At<int>(jump) = way.Region.Start + way.Region.Entries[way.Block].Way - jump - sizeof(int);
+            *At<int>(jump) = way.Region.Start + way.Entry.Way - jump - sizeof(int);
         }
     }
 
@@ -123,13 +125,10 @@ public sealed unsafe partial class BlockTranslator
 
     private static int OffsetOf(int site) => JumpTable.Offset + JumpTable.Bytes + (site * SiteBytes);
 
-    private static ulong WayKey(int offset, uint mode) => ((ulong)mode << 12) | (uint)offset;
-
-    private (RegionCode Region, int Block)? WayTo(ulong page, int offset, uint mode) =>
-        _pages.TryGetValue(page, out PageTranslations? translations) && translations.Ways.TryGetValue(WayKey(offset, mode), out (RegionCode, int) way) ? way : null;
+    private Way? WayTo(ulong page, int offset, uint mode) => _pages.TryGetValue(page, out PageTranslations? translations) ? translations.WayTo(offset, mode) : null;
 
     /// <summary>Looks for a block of the present mode in the library, and installs what it is part of.</summary>
-    private (RegionCode Region, int Block)? Find(ulong physical, int offset, byte* page)
+    private Way? Find(ulong physical, int offset, byte* page)
     {
         if (_library is null || !_library.MayHave(_s->Mode, offset, new ReadOnlySpan<byte>(page, Region.PageBytes)))
         {
@@ -139,15 +138,19 @@ public sealed unsafe partial class BlockTranslator
         Buffer.MemoryCopy(page, _copy, Region.PageBytes, Region.PageBytes);
         ReadOnlySpan<byte> copy = new(_copy, Region.PageBytes);
         Span<int> moves = stackalloc int[RegionImage.MaximumFields];
-        if (_library.Find(_s->Mode, offset, copy, moves) is not { } image)
+        if (_library.Find(_s->Mode, offset, copy, ref _buffer, moves) is not { } image)
         {
             return null;
         }
         long begun = _processor.Clock.Now;
         RegionCode region = Install(image, physical, copy, moves);
         Statistics.Nanoseconds += _processor.Clock.Now - begun;
-        int block = Array.FindIndex(region.Entries, entry => entry.Offset == offset);
-        return (region, block);
+        int block = 0;
+        while (region.Entries[block].Offset != offset)
+        {
+            block++;
+        }
+        return new Way(region, block, null);
     }
 
     private RegionCode Install(RegionImage image, ulong physical, ReadOnlySpan<byte> page, ReadOnlySpan<int> moves)
@@ -191,9 +194,9 @@ public sealed unsafe partial class BlockTranslator
         translations.Regions.Add(region);
         for (int i = 0; i < region.Entries.Length; i++)
         {
-            if (translations.Ways.TryAdd(WayKey(region.Entries[i].Offset, region.Mode), (region, i)) && region.Ops[i] != 0)
+            if (translations.TryAdd(region, i) is { } way && region.Ops[i] != 0)
             {
-                MakeWay((Op*)region.Ops[i], (region, i));
+                MakeWay((Op*)region.Ops[i], way);
             }
         }
         foreach (ref readonly RegionExit exit in region.Exits.AsSpan())
@@ -207,9 +210,9 @@ public sealed unsafe partial class BlockTranslator
         _perfMap?.Add(_e, region, _s->Rip & ~PageMask, _e.Position);
     }
 
-    private void MakeWay(Op* op, (RegionCode Region, int Block) way)
+    private void MakeWay(Op* op, Way way)
     {
-        ref readonly RegionEntry entry = ref way.Region.Entries[way.Block];
+        ref readonly RegionEntry entry = ref way.Entry;
         op->Extra = (byte)entry.LiveIn;
         op->Scale = HotBlock.Translated;
         op->Handler = _enter;
@@ -245,11 +248,40 @@ public sealed unsafe partial class BlockTranslator
     /// <summary>What was made of one page.</summary>
     private sealed class PageTranslations
     {
+        private const int Chains = 16;
+
+        private readonly Way?[] _ways = new Way?[Chains];
+
         public List<RegionCode> Regions { get; } = [];
 
-        /// <summary>By offset and mode, where blocks are entered.</summary>
-        public Dictionary<ulong, (RegionCode Region, int Block)> Ways { get; } = [];
-
         public List<(nint Ops, int Count)> Copies { get; } = [];
+
+        public Way? WayTo(int offset, uint mode)
+        {
+            Way? way = (uint)offset < Region.PageBytes ? _ways[offset & (Chains - 1)] : null;
+            while (way is not null && (way.Entry.Offset != offset || way.Region.Mode != mode))
+            {
+                way = way.Next;
+            }
+            return way;
+        }
+
+        /// <summary>Null if the block has a way in already.</summary>
+        public Way? TryAdd(RegionCode region, int block)
+        {
+            int offset = region.Entries[block].Offset;
+            return WayTo(offset, region.Mode) is null ? _ways[offset & (Chains - 1)] = new Way(region, block, _ways[offset & (Chains - 1)]) : null;
+        }
+    }
+
+    /// <summary>Where a block is entered.</summary>
+    /// <param name="next">Of those that are kept in one chain.</param>
+    private sealed class Way(RegionCode region, int block, Way? next)
+    {
+        public RegionCode Region => region;
+
+        public ref readonly RegionEntry Entry => ref region.Entries[block];
+
+        public Way? Next => next;
     }
 }

@@ -1,5 +1,4 @@
 using Iced.Intel;
-using Ringfence.Cpu.Interpreter;
 
 namespace Ringfence.Cpu.Translator;
 

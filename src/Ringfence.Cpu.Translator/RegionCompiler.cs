@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
-using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.Translator.Library;
 

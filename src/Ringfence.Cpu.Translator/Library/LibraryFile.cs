@@ -18,6 +18,8 @@ internal sealed class LibraryFile : IDisposable
     /// <summary>A file is written anew when so much of it would be new.</summary>
     private const int WorthwhileShare = 16;
     private const int BucketBits = 14;
+    private const int MaximumFiles = 4;
+    private const string FilePattern = "translations-*";
 
     private readonly SafeFileHandle _file;
     private readonly Record[] _records;
@@ -77,34 +79,52 @@ internal sealed class LibraryFile : IDisposable
         return opened;
     }
 
-    /// <summary>Whether there is a block of this key.</summary>
-    public bool Has(ulong key)
+    /// <summary>Tells a filter of all keys.</summary>
+    public void List(KeyFilter filter)
     {
-        int at = First(key);
-        return at < _places.Length && _places[at].Key == key;
-    }
-
-    /// <summary>The images that have a block of this key.</summary>
-    public IEnumerable<int> Find(ulong key)
-    {
-        for (int at = First(key); at < _places.Length && _places[at].Key == key; at++)
+        foreach (ref readonly Place place in _places.AsSpan())
         {
-            yield return _places[at].Record;
+            filter.Add(place.Key);
         }
     }
 
-    /// <summary>An image's bytes; null if they cannot be read as they were written.</summary>
-    public byte[]? Read(int number)
+    /// <summary>The first place that may be this key's.</summary>
+    public int First(ulong key)
+    {
+        int at = _first[Bucket(key)];
+        while (at < _places.Length && _places[at].Key < key)
+        {
+            at++;
+        }
+        return at;
+    }
+
+    /// <summary>Whether a place is this key's: then an image that has a block of this key.</summary>
+    public bool IsAt(int place, ulong key, out int record)
+    {
+        bool there = place < _places.Length && _places[place].Key == key;
+        record = there ? _places[place].Record : 0;
+        return there;
+    }
+
+    /// <summary>Reads an image.</summary>
+    /// <param name="buffer">Becomes larger if it must.</param>
+    /// <returns>Its bytes; 0 if they cannot be read as they were written.</returns>
+    public int Read(int number, ref byte[] buffer)
     {
         ref readonly Record record = ref _records[number];
-        byte[] bytes = new byte[record.Bytes];
+        if (buffer.Length < record.Bytes)
+        {
+            buffer = new byte[record.Bytes * 2];
+        }
+        Span<byte> bytes = buffer.AsSpan(0, record.Bytes);
         try
         {
-            return ReadWhole(_file, bytes, record.Offset) && Checksum.Of(bytes) == record.Sum ? bytes : null;
+            return ReadWhole(_file, bytes, record.Offset) && Checksum.Of(bytes) == record.Sum ? record.Bytes : 0;
         }
         catch (IOException)
         {
-            return null;
+            return 0;
         }
     }
 
@@ -127,51 +147,69 @@ internal sealed class LibraryFile : IDisposable
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             File.Delete(part);
             long length;
-            using (FileStream stream = new(part, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = Mine, BufferSize = 1 << 16 }))
+            FileStreamOptions options = new() { Mode = FileMode.CreateNew, Access = FileAccess.Write, BufferSize = 1 << 16 };
+            if (!OperatingSystem.IsWindows())
+            {
+                options.UnixCreateMode = Mine;
+            }
+            using (FileStream stream = new(part, options))
             {
                 Writer writer = new(stream, limit);
                 foreach (RegionImage image in images)
                 {
-                    writer.Add(image.Bytes, image.Entries, 0);
+                    writer.Add(image, 0);
                 }
                 old?.CopyTo(writer);
                 writer.Finish(identity);
                 length = stream.Length;
             }
             File.Move(part, path, overwrite: true);
+            Tidy(Path.GetDirectoryName(path)!);
             return length;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            File.Delete(part);
+            if (File.Exists(part))
+            {
+                File.Delete(part);
+            }
             return 0;
+        }
+    }
+
+    /// <summary>Other versions and other models leave files that nobody may ask for again.</summary>
+    private static void Tidy(string folder)
+    {
+        foreach (FileInfo file in new DirectoryInfo(folder).GetFiles(FilePattern).OrderByDescending(file => file.LastWriteTimeUtc).Skip(MaximumFiles))
+        {
+            file.Delete();
         }
     }
 
     private void CopyTo(Writer writer)
     {
-        foreach (int number in Enumerable.Range(0, Count).OrderBy(number => _used[number] ? 0 : _records[number].Age + 1))
+        byte[] buffer = [];
+        // Those that were of use first.
+        for (int least = 0; least <= OldAge; least++)
         {
-            int age = _used[number] ? 0 : _records[number].Age + 1;
-            // What it says of its routines was looked at when it was used, or will be.
-            if (age <= OldAge && Read(number) is { } bytes && RegionImage.Read(bytes, int.MaxValue) is { } image)
+            for (int number = 0; number < Count; number++)
             {
-                writer.Add(bytes, image.Entries, age);
+                int age = _used[number] ? 0 : _records[number].Age + 1;
+                if (age != least)
+                {
+                    continue;
+                }
+                int length = Read(number, ref buffer);
+                // What it says of routines was looked at when it was used, or will be.
+                if (RegionImage.Read(buffer, length, int.MaxValue) is { } image)
+                {
+                    writer.Add(image, age);
+                }
             }
         }
     }
 
     private static int Bucket(ulong key) => (int)(key >> (64 - BucketBits));
-
-    private int First(ulong key)
-    {
-        int at = _first[Bucket(key)];
-        while (at < _places.Length && _places[at].Key < key)
-        {
-            at++;
-        }
-        return at;
-    }
 
     private static LibraryFile? ReadTables(SafeFileHandle file, UInt128 identity)
     {
@@ -225,8 +263,9 @@ internal sealed class LibraryFile : IDisposable
         private readonly List<Place> _places = [];
         private long _at = Unsafe.SizeOf<Header>();
 
-        public void Add(byte[] bytes, ReadOnlySpan<RegionEntry> entries, int age)
+        public void Add(RegionImage image, int age)
         {
+            ReadOnlySpan<byte> bytes = image.All;
             if (_at + bytes.Length > limit)
             {
                 return;
@@ -237,7 +276,7 @@ internal sealed class LibraryFile : IDisposable
                 stream.Write(new byte[Unsafe.SizeOf<Header>()]);
             }
             stream.Write(bytes);
-            foreach (ref readonly RegionEntry entry in entries)
+            foreach (ref readonly RegionEntry entry in image.Entries)
             {
                 _places.Add(new Place(entry.Key, _records.Count));
             }

@@ -22,6 +22,9 @@ internal sealed class MovableField(int block, int position, bool isDisplacement)
 
     public bool IsDisplacement => isDisplacement;
 
+    /// <summary>In the image.</summary>
+    public int Number { get; set; }
+
     /// <summary>Something was made of its value: it does not move.</summary>
     public bool IsFixed { get; set; }
 

@@ -20,9 +20,10 @@ internal sealed class RegionImage
     private readonly int _guest;
     private readonly int _code;
 
-    private RegionImage(byte[] bytes)
+    private RegionImage(byte[] bytes, int length)
     {
         Bytes = bytes;
+        Length = length;
         ref readonly Header h = ref Head;
         _exits = Unsafe.SizeOf<Header>() + (h.Entries * Unsafe.SizeOf<RegionEntry>());
         _fields = _exits + (h.Exits * Unsafe.SizeOf<RegionExit>());
@@ -33,7 +34,12 @@ internal sealed class RegionImage
         _code = _guest + h.GuestBytes;
     }
 
-    public byte[] Bytes { get; }
+    /// <summary>How many bytes it has.</summary>
+    public int Length { get; }
+
+    public ReadOnlySpan<byte> All => Bytes.AsSpan(0, Length);
+
+    private byte[] Bytes { get; }
 
     public ref readonly Header Head => ref MemoryMarshal.AsRef<Header>(Bytes);
 
@@ -55,7 +61,7 @@ internal sealed class RegionImage
     /// <summary>The bytes of all blocks, one after the other.</summary>
     public ReadOnlySpan<byte> Guest => Bytes.AsSpan(_guest.._code);
 
-    public ReadOnlySpan<byte> Code => Bytes.AsSpan(_code);
+    public ReadOnlySpan<byte> Code => Bytes.AsSpan(_code..Length);
 
     /// <summary>Whether a page has the blocks that this was made of.</summary>
     /// <param name="moves">For <see cref="MaximumFields"/>: by what each field differs.</param>
@@ -95,9 +101,9 @@ internal sealed class RegionImage
 
     /// <summary>Null if the bytes cannot be those of an image: nothing in one leads out of it.</summary>
     /// <param name="routines">Positions from here on are no routines.</param>
-    public static RegionImage? Read(byte[] bytes, int routines)
+    public static RegionImage? Read(byte[] bytes, int length, int routines)
     {
-        if (bytes.Length < Unsafe.SizeOf<Header>())
+        if (length < Unsafe.SizeOf<Header>())
         {
             return null;
         }
@@ -106,12 +112,12 @@ internal sealed class RegionImage
             + ((long)h.Fields * Unsafe.SizeOf<ImageField>()) + ((long)h.FieldReferences * Unsafe.SizeOf<FieldReference>())
             + (((long)h.SiteReferences + h.RoutineReferences) * sizeof(int)) + h.GuestBytes + (long)h.CodeBytes;
         bool possible = h.Entries is > 0 and <= byte.MaxValue && h.Exits is >= 0 and < NativeExits.MaximumExits && h.SiteReferences >= 0 && h.RoutineReferences >= 0
-            && h.Fields is >= 0 and <= MaximumFields && h.FieldReferences >= 0 && h.GuestBytes > 0 && h.CodeBytes is > 0 and <= BlockTranslator.Reserve && h.Sites is >= 0 and <= BlockTranslator.SitesReserve && size == bytes.Length;
+            && h.Fields is >= 0 and <= MaximumFields && h.FieldReferences >= 0 && h.GuestBytes > 0 && h.CodeBytes is > 0 and <= BlockTranslator.Reserve && h.Sites is >= 0 and <= BlockTranslator.SitesReserve && size == length;
         if (!possible)
         {
             return null;
         }
-        RegionImage image = new(bytes);
+        RegionImage image = new(bytes, length);
         return image.HasGoodEntries() && image.HasGoodExits() && image.HasGoodFields() && image.HasGoodReferences(routines) ? image : null;
     }
 
@@ -239,8 +245,8 @@ internal sealed class RegionImage
     }
 
     /// <summary>Makes an image of code that has just been written.</summary>
+    /// <param name="counts">What of the header others do not tell.</param>
     /// <param name="code">The code where it lies, from the region's start on.</param>
-    /// <param name="start">Where that is in the code memory.</param>
     /// <param name="firstSite">What displacements of the region's first site are.</param>
     public static unsafe RegionImage Make(in Header counts, RegionCode region, byte* page, ReadOnlySpan<byte> code, int firstSite,
         RegionCompiler compiler, Emitter emitter)
@@ -264,7 +270,7 @@ internal sealed class RegionImage
             + ((head.SiteReferences + head.RoutineReferences) * sizeof(int)) + head.GuestBytes + head.CodeBytes;
         byte[] bytes = new byte[size];
         MemoryMarshal.Write(bytes, in head);
-        RegionImage image = new(bytes);
+        RegionImage image = new(bytes, size);
         region.Entries.CopyTo(MemoryMarshal.Cast<byte, RegionEntry>(bytes.AsSpan(Unsafe.SizeOf<Header>()))[..head.Entries]);
         region.Exits.CopyTo(MemoryMarshal.Cast<byte, RegionExit>(bytes.AsSpan(image._exits))[..head.Exits]);
         fields.CopyTo(MemoryMarshal.Cast<byte, ImageField>(bytes.AsSpan(image._fields))[..head.Fields]);
@@ -330,14 +336,25 @@ internal sealed class RegionImage
         {
             starts[i + 1] = starts[i] + region.Entries[i].Bytes;
         }
-        List<MovableField> moving = [.. compiler.Fields.Where(field => !field.IsFixed)];
-        Dictionary<MovableField, int> numbers = [];
-        foreach (MovableField field in moving.OrderBy(field => starts[field.Block] + field.Position))
+        // They were found block after block, as the bytes lie.
+        List<ImageField> fields = [];
+        foreach (MovableField field in compiler.Fields)
         {
-            numbers.Add(field, numbers.Count);
+            if (!field.IsFixed)
+            {
+                field.Number = fields.Count;
+                fields.Add(new ImageField(starts[field.Block] + field.Position, (short)field.Class, field.IsDisplacement ? (short)1 : (short)0));
+            }
         }
-        return ([.. numbers.Keys.Select(field => new ImageField(starts[field.Block] + field.Position, (short)field.Class, field.IsDisplacement ? (short)1 : (short)0))],
-            [.. compiler.FieldReferences.Where(reference => numbers.ContainsKey(reference.Field)).Select(reference => new FieldReference(reference.At - region.Start, numbers[reference.Field]))]);
+        List<FieldReference> references = [];
+        foreach ((int at, MovableField field) in compiler.FieldReferences)
+        {
+            if (!field.IsFixed)
+            {
+                references.Add(new FieldReference(at - region.Start, field.Number));
+            }
+        }
+        return ([.. fields], [.. references]);
     }
 
     private static void Shift(Span<byte> code, int at, int by)

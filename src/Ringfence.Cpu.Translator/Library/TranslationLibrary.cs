@@ -56,10 +56,17 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
     /// <param name="length">One of <see cref="KeyLengths"/>.</param>
     internal static ulong KeyOf(uint mode, int offset, ReadOnlySpan<byte> page, int length)
     {
-        Span<byte> first = stackalloc byte[2 * sizeof(ulong)];
+        const int Word = sizeof(ulong);
+        Span<byte> first = stackalloc byte[2 * Word];
         first.Clear();
-        page.Slice(offset, length).CopyTo(first);
-        return Checksum.Of(MemoryMarshal.Read<ulong>(first), MemoryMarshal.Read<ulong>(first[sizeof(ulong)..]), ((ulong)length << 48) | ((ulong)mode << 12) | (uint)offset);
+        page.Slice(offset, Math.Min(first.Length, page.Length - offset)).CopyTo(first);
+        ulong low = MemoryMarshal.Read<ulong>(first);
+        ulong high = MemoryMarshal.Read<ulong>(first[Word..]);
+        if (length < Word)
+        {
+            low &= (1UL << (length * 8)) - 1;
+        }
+        return Checksum.Of(low, length < 2 * Word ? 0 : high, ((ulong)length << 48) | ((ulong)mode << 12) | (uint)offset);
     }
 
     internal static int KeyLength(int bytes)
