@@ -71,6 +71,7 @@ internal sealed unsafe class NativeExits(BlockTranslator translator, Processor p
                 if (region.IsStale || known == null || !IsOf(known, region, block))
                 {
                     // Another processor has written to it, and is about to tell.
+                    processor.Blocks.DropPage(region.Page);
                     return null;
                 }
             }

@@ -168,6 +168,9 @@ internal sealed unsafe class BlockCache : IDisposable
         _shared.Written(_processor, page, physical, size);
     }
 
+    /// <summary>Decodes a page anew.</summary>
+    public void DropPage(ulong physical) => DropWritten(_shared.PageIndex(physical), physical & HostPageMask, (int)GuestMemory.PageSize);
+
     /// <summary>What another processor asks for.</summary>
     public void ServeRequest(in CodeRequest request)
     {
