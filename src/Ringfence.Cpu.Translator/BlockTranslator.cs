@@ -35,6 +35,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     private readonly PassedOnBinder _passedOnBinder = new();
     private PassedOnCode? _passedOn;
     private int _sites;
+    private int _released;
     private byte* _nowhere;
     private byte* _copy;
     private readonly Site** _filled;
@@ -182,6 +183,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             block.Hot->Immediate = (ulong)_e.Address(block.Entry.At);
         }
         _perfMap?.Add(_e, region, _s->Rip & ~PageMask, _s->Mode, _e.Position);
+        ReleaseWritten();
         Statistics.Regions++;
         Statistics.Blocks += region.Blocks.Count;
         Statistics.Instructions += all;
@@ -225,6 +227,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         NewMissed();
         TranslationsChanged();
         _e.Position = _start;
+        _released = 0;
         _sites = 0;
     }
 
@@ -279,6 +282,18 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     }
 
     private JumpTableEntry* JumpEntry(int index) => JumpEntry(_s, index);
+
+    /// <summary>Once a mebibyte: what it costs is felt otherwise.</summary>
+    private void ReleaseWritten()
+    {
+        const int Piece = 1 << 20;
+        if (_e.Position - _released > Piece)
+        {
+            int end = _e.Position & ~(Region.PageBytes - 1);
+            _memory.ReleaseWritten(_released, end);
+            _released = end;
+        }
+    }
 
     private void NewMissed()
     {
