@@ -5,6 +5,7 @@ using Ringfence.Engine;
 using Ringfence.Engine.Kvm;
 using Ringfence.Engine.Software;
 using Ringfence.Firmware;
+using Ringfence.Host;
 using Ringfence.Machine;
 
 namespace Ringfence.Cli;
@@ -119,8 +120,21 @@ internal static class RunCommand
             using GdbServer? debugger = Listen(options, error);
             // The endpoint is the last thing made before the machine and the first thing gone after it: while it lives, the
             // terminal may be raw.
-            using var endpoint = new SerialLine(options, () => stop.Stop(StopReason.Left));
+            EngineSwitch? engines = null;
+            using var endpoint = new SerialLine(options, key =>
+            {
+                if (key == TerminalKey.Leave)
+                {
+                    stop.Stop(StopReason.Left);
+                }
+                else
+                {
+                    engines?.Next();
+                }
+            });
             using var machine = VirtualMachine.Create(Specify(options, endpoint.Endpoint, trace), engine);
+            engines = new EngineSwitch(machine, endpoint.Say);
+            using var trimmer = new HeapTrimmer();
             try
             {
                 if (debugger is not null)

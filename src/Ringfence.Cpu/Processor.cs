@@ -46,6 +46,7 @@ public sealed unsafe partial class Processor : IDisposable
         State = (CpuState*)NativeMemory.AlignedAlloc(StateBytes + (translators?.StateBytes ?? 0), 4096);
         *State = default;
         State->Owner = GCHandle.ToIntPtr(_self);
+        CpuidAnswers = new CpuidAnswers(this);
         Mmu = new Mmu(this, State, memory);
         shared ??= new SharedCode(memory);
         shared.Join(this);
@@ -62,7 +63,6 @@ public sealed unsafe partial class Processor : IDisposable
         Translator = translators?.Create(this);
         Registers = new SystemRegisters(this);
         Msrs = new ModelSpecificRegisters(this);
-        CpuidAnswers = new CpuidAnswers(model);
         Reset();
     }
 
@@ -78,10 +78,20 @@ public sealed unsafe partial class Processor : IDisposable
     public LocalApic Apic { get; }
 
     /// <summary>Told of exits when not null.</summary>
-    public IProcessorTrace? Trace { get; set; }
+    public IProcessorTrace? Trace
+    {
+        get;
+        set
+        {
+            field = value;
+            CpuidAnswers.Forget();
+        }
+    }
 
-    /// <summary>How often each <see cref="ExitKind"/> happened.</summary>
-    public long[] ExitCounts { get; } = new long[Enum.GetValues<ExitKind>().Length];
+    private readonly long[] _exits = new long[Enum.GetValues<ExitKind>().Length];
+
+    /// <summary>How often there was an exit of a kind.</summary>
+    public long CountOf(ExitKind kind) => _exits[(int)kind] + (kind == ExitKind.Cpuid ? State->Translated.Cpuid.Found : 0);
 
     /// <summary>After <see cref="RunResult.Shutdown"/>: the vectors that led there, oldest first, and where.</summary>
     public string? ShutdownReport => Delivery.ShutdownReport;
@@ -518,7 +528,7 @@ public sealed unsafe partial class Processor : IDisposable
         {
             return ReadPortObserved(port, size);
         }
-        ExitCounts[(int)ExitKind.PortRead]++;
+        _exits[(int)ExitKind.PortRead]++;
         return _readPort(port, size);
     }
 
@@ -530,7 +540,7 @@ public sealed unsafe partial class Processor : IDisposable
             WritePortObserved(port, size, value);
             return;
         }
-        ExitCounts[(int)ExitKind.PortWrite]++;
+        _exits[(int)ExitKind.PortWrite]++;
         _writePort(port, size, value);
     }
 
@@ -556,7 +566,7 @@ public sealed unsafe partial class Processor : IDisposable
     /// <summary>Counts and traces an exit. RIP is that of the block: exact where the handler left the block first.</summary>
     internal void Count(ExitKind kind, ulong address, ulong value)
     {
-        ExitCounts[(int)kind]++;
+        _exits[(int)kind]++;
         Trace?.Exit(State->Rip + State->ExitIp, kind, address, value);
     }
 

@@ -64,8 +64,8 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
             TimeSpan bus = TimeSpan.FromSeconds(Processor.BusNanoseconds / _clockHertz);
             return new VcpuStatistics(
                 Processor.State->Retired, Stopwatch.GetElapsedTime(0, _running) - bus, bus, Stopwatch.GetElapsedTime(0, _halted),
-                new Dictionary<string, long>(Enum.GetValues<ExitKind>().Where(k => Processor.ExitCounts[(int)k] != 0)
-                    .Select(k => KeyValuePair.Create(NameOf(k), Processor.ExitCounts[(int)k])).Concat(_runner?.Counts ?? [])),
+                new Dictionary<string, long>(Enum.GetValues<ExitKind>().Where(k => Processor.CountOf(k) != 0)
+                    .Select(k => KeyValuePair.Create(NameOf(k), Processor.CountOf(k))).Concat(_runner?.Counts ?? [])),
                 (Processor.Translator as BlockTranslator)?.Describe());
         }
     }

@@ -146,6 +146,19 @@ internal sealed unsafe class Mmu : IDisposable
         bool Grants(TlbEntry* e) => ((write ? e->Write : e->Read) ^ linear) < GuestMemory.PageSize;
     }
 
+    /// <summary>Reads from a device, in a page that was accessed lately, where nobody wants to know which instruction did it.</summary>
+    public bool TryReadDevice(ulong linear, int size, byte* data)
+    {
+        ref SlowPages.SlowPage page = ref _slow[linear];
+        if (!page.Permits(linear, size, AccessKind.Read, _s->Tlb) || page.Host != null || _checksAlignment || _processor.Debugging.HasData
+            || _processor.Trace != null)
+        {
+            return false;
+        }
+        TransferMmio(page.PhysicalAddress(linear), size, AccessKind.Read, data);
+        return true;
+    }
+
     private bool AccessSlowly(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)
     {
         if (!TryResolve(linear, size, out int first, out ulong address, out ulong next))
