@@ -32,6 +32,7 @@ internal sealed class CommandLine
     private readonly Option<bool> _testDevice = new("--test-device") { Description = "Add the device that test suites know as QEMU's pc-testdev" };
     private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End at a reset instead of starting the guest again" };
     private readonly Option<string?> _gdb = Text("--gdb", "HOST:PORT", "Wait there for gdb before the guest runs; port 0 takes a free one");
+    private readonly Option<string?> _sandbox = Text("--sandbox", "on|off", "Take from the threads that run the guest all system calls they do not need [default: on where the host can]");
     private readonly Option<bool> _verbose = new("--verbose") { Description = "Say on standard error which engine is taken and why" };
     private readonly Option<bool> _version = new("--version") { Description = "Show the version" };
     private readonly Argument<string?> _model = new("MODEL")
@@ -62,7 +63,7 @@ internal sealed class CommandLine
         _runCommand = new Command("run", "Run a guest until it ends")
         {
             _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _engine, _codeCache, _translationCache, _perfMap, _verify, _serial, _screen, _timeout, _stats, _trace, _debugExit,
-            _testDevice, _noReboot, _gdb, _verbose,
+            _testDevice, _noReboot, _gdb, _sandbox, _verbose,
         };
         _doctorCommand = new Command("doctor", "Tell what this host can do for guests, what is missing, and how to get it") { _json };
         _cpuList = new Command("list", "Name the processor models") { _json };
@@ -154,6 +155,7 @@ internal sealed class CommandLine
             CodeCache = result.GetValue(_codeCache),
             TranslationCache = result.GetValue(_translationCache),
             PerfMap = result.GetValue(_perfMap),
+            Sandbox = result.GetValue(_sandbox),
             Verify = result.GetValue(_verify),
             Serial = result.GetValue(_serial),
             Screen = result.GetValue(_screen),

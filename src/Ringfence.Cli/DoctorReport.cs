@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Ringfence.Engine.Kvm;
+using Ringfence.Host.Sandbox;
 using Ringfence.Machine;
 
 namespace Ringfence.Cli;
@@ -70,6 +71,7 @@ internal sealed record DoctorReport(
             Line(text, "capabilities", string.Join(' ', Kvm.Capabilities.Where(c => c.Value != 0).Select(c => c.Value == 1 ? c.Key : $"{c.Key}={c.Value}")));
             Line(text, "capabilities missing", string.Join(' ', Kvm.Capabilities.Where(c => c.Value == 0).Select(c => c.Key)) is { Length: > 0 } missing ? missing : "none");
         }
+        Line(text, "sandbox", YesOrNo(ThreadSandbox.IsAvailable));
         foreach ((string engine, EngineSpeed speed) in Speeds)
         {
             Line(text, $"engine {engine}", EngineChoice.Describe(speed));
@@ -134,6 +136,7 @@ internal sealed record DoctorReport(
         writer.WriteEndObject();
         WriteList(writer, "unaskedFeatures", Kvm.Unasked);
         writer.WriteEndObject();
+        writer.WriteBoolean("sandbox", ThreadSandbox.IsAvailable);
         writer.WriteStartObject("engines");
         foreach ((string engine, EngineSpeed speed) in Speeds)
         {

@@ -5,6 +5,8 @@ using Ringfence.Engine;
 using Ringfence.Engine.Kvm;
 using Ringfence.Engine.Software;
 using Ringfence.Firmware;
+using Ringfence.Host;
+using Ringfence.Host.Sandbox;
 using Ringfence.Machine;
 
 namespace Ringfence.Cli;
@@ -120,8 +122,25 @@ internal static class RunCommand
             using GdbServer? debugger = Listen(options, error);
             // The endpoint is the last thing made before the machine and the first thing gone after it: while it lives, the
             // terminal may be raw.
-            using var endpoint = new SerialLine(options, () => stop.Stop(StopReason.Left));
+            EngineSwitch? engines = null;
+            using var endpoint = new SerialLine(options, key =>
+            {
+                if (key == TerminalKey.Leave)
+                {
+                    stop.Stop(StopReason.Left);
+                }
+                else
+                {
+                    engines?.Next();
+                }
+            });
             using var machine = VirtualMachine.Create(Specify(options, endpoint.Endpoint, trace), engine);
+            engines = new EngineSwitch(machine, endpoint.Say);
+            using var trimmer = new HeapTrimmer();
+            if (UsesSandbox(options))
+            {
+                ThreadSandbox.EnterProcess();
+            }
             try
             {
                 if (debugger is not null)
@@ -182,7 +201,17 @@ internal static class RunCommand
         Screen = options.Screen,
         Trace = trace is null ? null : new ExitTraceWriter(trace),
         MeasureTime = options.Stats,
+        VcpuStarting = UsesSandbox(options) ? ThreadSandbox.EnterVcpu : null,
     };
+
+    /// <exception cref="UsageException">It is asked for and cannot be.</exception>
+    private static bool UsesSandbox(RunOptions options)
+    {
+        bool available = ThreadSandbox.IsAvailable;
+        return options.Sandbox != true || available
+            ? options.Sandbox ?? available
+            : throw new UsageException("--sandbox on: this host's kernel has no filters of system calls (seccomp), or we have none for it");
+    }
 
     private static int Code(MachineEnd end, StopReason stopped) => end.Kind switch
     {

@@ -55,8 +55,12 @@ internal sealed record RunOptions
     public bool NoReboot { get; init; }
     /// <summary>Say which engine is taken and why.</summary>
     public bool Verbose { get; init; }
+    /// <summary>Whether threads give up system calls; null: where that can be.</summary>
+    public bool? Sandbox { get; init; }
     /// <summary>Where to wait for a debugger; null for none.</summary>
     public IPEndPoint? Gdb { get; init; }
+
+    private static readonly string[] s_switch = ["on", "off"];
 
     /// <summary>Checks what was typed; null stands for an option that was not given.</summary>
     /// <exception cref="UsageException">Something cannot be.</exception>
@@ -75,6 +79,10 @@ internal sealed record RunOptions
         if (raw.Verify && raw.Cpus is not null && ParseCpus(raw.Cpus) != 1)
         {
             throw new UsageException("--verify: for one processor only: others would change memory between one run and the other");
+        }
+        if (raw.PerfMap && raw.Sandbox == "on")
+        {
+            throw new UsageException("--perf-map: it is written by the threads that run the guest, which --sandbox on forbids");
         }
         return new RunOptions
         {
@@ -101,6 +109,7 @@ internal sealed record RunOptions
             TestDevice = raw.TestDevice,
             NoReboot = raw.NoReboot,
             Verbose = raw.Verbose,
+            Sandbox = raw.PerfMap ? false : raw.Sandbox is null ? null : OneOf("--sandbox", "choice", raw.Sandbox, s_switch) == "on",
             Gdb = raw.Gdb is null ? null : ParseEndPoint(raw.Gdb),
         };
     }
@@ -211,6 +220,7 @@ internal sealed record RawRunOptions
 
     public string? CodeCache { get; init; }
     public string? TranslationCache { get; init; }
+    public string? Sandbox { get; init; }
     public bool PerfMap { get; init; }
     public bool Verify { get; init; }
     public string? Serial { get; init; }

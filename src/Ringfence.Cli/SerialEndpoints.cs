@@ -1,3 +1,4 @@
+using System.Text;
 using Ringfence.Host;
 using Ringfence.Machine;
 
@@ -9,11 +10,11 @@ internal sealed class StdioSerial : ISerialEndpoint, IDisposable
     private readonly SerialInputQueue _queue;
     private readonly Terminal _terminal;
 
-    /// <param name="leave">Called when the user types Ctrl-A X. It must not block.</param>
-    public StdioSerial(Action leave)
+    /// <param name="commanded">Called with what the user asks of us with Ctrl-A. It must not block.</param>
+    public StdioSerial(Action<TerminalKey> commanded)
     {
         _queue = new SerialInputQueue(holdsUp: !Terminal.IsAtHand);
-        _terminal = new Terminal(data => _queue.Offer(data.Span), leave);
+        _terminal = new Terminal(data => _queue.Offer(data.Span), commanded);
     }
 
     public void Connect(SerialReceiver receive) => _queue.Attach(data => receive(data));
@@ -21,6 +22,9 @@ internal sealed class StdioSerial : ISerialEndpoint, IDisposable
     public void Transmit(byte value) => _terminal.Write([value]);
 
     public void RoomAvailable() => _queue.Pump();
+
+    /// <summary>A line of ours among what the guest writes.</summary>
+    public void Say(string line) => _terminal.Write(Encoding.ASCII.GetBytes($"\r\n{line}\r\n"));
 
     public void Dispose()
     {
@@ -77,12 +81,12 @@ internal sealed class SerialLine : IDisposable
     private readonly IDisposable _resource;
 
     /// <exception cref="HostFileException">The file cannot be written.</exception>
-    public SerialLine(RunOptions options, Action leave)
+    public SerialLine(RunOptions options, Action<TerminalKey> commanded)
     {
         switch (options.Serial)
         {
             case SerialKind.Stdio:
-                var stdio = new StdioSerial(leave);
+                var stdio = new StdioSerial(commanded);
                 (Endpoint, _resource) = (stdio, stdio);
                 break;
             case SerialKind.File:
@@ -97,6 +101,9 @@ internal sealed class SerialLine : IDisposable
     }
 
     public ISerialEndpoint Endpoint { get; }
+
+    /// <summary>Tells whoever sits at a terminal.</summary>
+    public void Say(string line) => (Endpoint as StdioSerial)?.Say(line);
 
     public void Dispose() => _resource.Dispose();
 }

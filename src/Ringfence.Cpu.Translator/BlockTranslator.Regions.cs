@@ -207,6 +207,7 @@ public sealed unsafe partial class BlockTranslator
             }
         }
         Statistics.CodeBytes += _e.Position - region.Start;
+        ReleaseWritten();
         _perfMap?.Add(_e, region, _s->Rip & ~PageMask, _e.Position);
     }
 

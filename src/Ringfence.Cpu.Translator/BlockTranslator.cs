@@ -37,6 +37,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
     private readonly PassedOnBinder _passedOnBinder = new();
     private PassedOnCode? _passedOn;
     private int _sites;
+    private int _released;
     private byte* _nowhere;
     private byte* _copy;
     private readonly Site** _filled;
@@ -210,6 +211,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         NewMissed();
         TranslationsChanged();
         _e.Position = _start;
+        _released = 0;
         _sites = 0;
     }
 
@@ -244,6 +246,18 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
     }
 
     private JumpTableEntry* JumpEntry(int index) => JumpEntry(_s, index);
+
+    /// <summary>Once a mebibyte: what it costs is felt otherwise. Exits that have been taken for the first time were written to again.</summary>
+    private void ReleaseWritten()
+    {
+        const int Piece = 1 << 20;
+        if (_e.Position - _released > Piece)
+        {
+            int end = _e.Position & ~(Region.PageBytes - 1);
+            _memory.ReleaseWritten(0, end);
+            _released = end;
+        }
+    }
 
     private void NewMissed()
     {

@@ -54,3 +54,21 @@ internal static class KnownJumpOffsets
 
     public static int Mode { get; } = (int)Marshal.OffsetOf<JumpCacheEntry>(nameof(JumpCacheEntry.Mode));
 }
+
+/// <summary>Offsets of fields in <see cref="CpuidAnswer"/>.</summary>
+internal static class AnswerOffsets
+{
+    public static int Leaf { get; } = (int)Marshal.OffsetOf<CpuidAnswer>(nameof(CpuidAnswer.Leaf));
+
+    public static int Subleaf { get; } = (int)Marshal.OffsetOf<CpuidAnswer>(nameof(CpuidAnswer.Subleaf));
+
+    public static int Eax { get; } = (int)Marshal.OffsetOf<CpuidAnswer>(nameof(CpuidAnswer.Eax));
+
+    public static int Ebx { get; } = (int)Marshal.OffsetOf<CpuidAnswer>(nameof(CpuidAnswer.Ebx));
+
+    public static int Ecx { get; } = (int)Marshal.OffsetOf<CpuidAnswer>(nameof(CpuidAnswer.Ecx));
+
+    public static int Edx { get; } = (int)Marshal.OffsetOf<CpuidAnswer>(nameof(CpuidAnswer.Edx));
+
+    public static int IsKnown { get; } = (int)Marshal.OffsetOf<CpuidAnswer>(nameof(CpuidAnswer.IsKnown));
+}

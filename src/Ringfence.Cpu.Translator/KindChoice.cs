@@ -25,6 +25,8 @@ internal sealed unsafe class KindChoice(CpuState* s, InstructionSet set, bool is
         refused |= i.Kind switch
         {
             NativeKind.ClearInterruptFlag or NativeKind.SwapGs or NativeKind.AccessControl => user || (mode & CodeMode.Protected) == 0,
+            // The interpreter would count it twice.
+            NativeKind.Cpuid => isChecked,
             NativeKind.MoveFromSegment => d.Op0Kind != OpKind.Register,
             _ => false,
         };

@@ -9,6 +9,9 @@ namespace Ringfence.Cpu.Translator;
 /// <summary>Ops at the border between interpreted and translated code.</summary>
 internal static unsafe class NativeEntry
 {
+    /// <summary>Beside the number of bytes that <see cref="Locate"/> is asked for.</summary>
+    public const int OnlyValue = 0x100;
+
     /// <summary>Runs translated code at <see cref="Op.Immediate"/> until it has a reason to come back. RIP is the block's start.</summary>
     public static Op* Enter(CpuState* s, Op* o)
     {
@@ -31,12 +34,21 @@ internal static unsafe class NativeEntry
     }
 
     /// <summary>Called by translated code: where an operand lies that neither its site nor the TLB knows; 0 if that is for the instruction's op to find out.</summary>
-    /// <param name="bytes">Negative for a write.</param>
+    /// <param name="bytes">Negative for a write; with <see cref="OnlyValue"/> if a device's register may be read now, and where a copy lies will do.</param>
     [UnmanagedCallersOnly]
     public static nint Locate(CpuState* s, ulong linear, Site* site, int bytes)
     {
         bool write = bytes < 0;
-        TlbEntry* entry = Processor.Of(s).Mmu.Locate(linear, Math.Abs(bytes), write ? AccessKind.Write : AccessKind.Read);
+        Mmu mmu = Processor.Of(s).Mmu;
+        if ((bytes & OnlyValue) != 0 && !write)
+        {
+            bytes &= ~OnlyValue;
+            if (mmu.TryReadDevice(linear, bytes, s->Translated.Operand))
+            {
+                return (nint)s->Translated.Operand;
+            }
+        }
+        TlbEntry* entry = mmu.Locate(linear, Math.Abs(bytes), write ? AccessKind.Write : AccessKind.Read);
         if (entry == null)
         {
             return 0;

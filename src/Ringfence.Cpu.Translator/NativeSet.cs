@@ -36,6 +36,7 @@ internal enum NativeKind : byte
     MoveFromSegment,
     PushFlags,
     BitString,
+    Cpuid,
 }
 
 /// <summary>Which instructions become host code: those whose whole effect is on registers, memory and arithmetic flags, and that the host has.</summary>
@@ -126,6 +127,7 @@ internal static class NativeSet
         Code.Call_rel32_32 or Code.Call_rel32_64 or Code.Call_rm32 or Code.Call_rm64 => NativeKind.Call,
         Code.Retnd or Code.Retnq or Code.Retnd_imm16 or Code.Retnq_imm16 => NativeKind.Return,
         Code.Jmp_rel8_32 or Code.Jmp_rel8_64 or Code.Jmp_rel32_32 or Code.Jmp_rel32_64 or Code.Jmp_rm32 or Code.Jmp_rm64 => NativeKind.Jump,
+        Code.Cpuid => NativeKind.Cpuid,
         Code.Cli => NativeKind.ClearInterruptFlag,
         Code.Swapgs => NativeKind.SwapGs,
         Code.Clac or Code.Stac => NativeKind.AccessControl,

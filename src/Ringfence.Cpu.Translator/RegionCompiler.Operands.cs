@@ -102,7 +102,8 @@ internal sealed unsafe partial class RegionCompiler
         }
         ClobberFlags(i.LiveBefore);
         LinearAddress(in i.Decoded, 0, kept);
-        Probe(bytes, write, aligned - 1);
+        // Once a device has been read nothing may stand in the instruction's way any more, or its op would read it again.
+        Probe(bytes, write, aligned - 1, onlyValue: i.Kind == NativeKind.General && !write && bytes <= sizeof(ulong));
         return new HostOperand(Host.Address, 0);
     }
 
@@ -121,14 +122,15 @@ internal sealed unsafe partial class RegionCompiler
     }
 
     /// <summary>From a linear address in <see cref="Host.Address"/> to the host's: by the page that this place used last.</summary>
-    private void Probe(int bytes, bool write, int alignment = 0)
+    /// <param name="onlyValue">If it is a device's, a copy of what was read there will do.</param>
+    private void Probe(int bytes, bool write, int alignment = 0, bool onlyValue = false)
     {
         Label leave = LeaveLabel();
         if (alignment != 0)
         {
             TestAlignment(alignment, leave);
         }
-        int routine = _routines.Miss(bytes, write);
+        int routine = onlyValue && Log == null ? _routines.MissValue(bytes) : _routines.Miss(bytes, write);
         int site = _store.NewSite();
         Look(site, bytes, back =>
         {

@@ -6,6 +6,17 @@ namespace Ringfence.Cpu.Translator;
 /// <summary>What kernels execute so often that going out for it would be felt. Where the privilege or the mode make it anything but plain, its op runs.</summary>
 internal sealed unsafe partial class RegionCompiler
 {
+    /// <summary>CPUID, if it has been asked for this leaf before.</summary>
+    private void Cpuid(GuestInstruction i)
+    {
+        ClobberFlags(i.LiveBefore);
+        Label known = new();
+        _e.Transfer(0xE8, _routines.Cpuid);
+        _e.Jump(known);
+        _e.Jump(LeaveLabel());
+        _e.Bind(known);
+    }
+
     /// <summary>CLI at level 0.</summary>
     private void ClearInterruptFlag(GuestInstruction i)
     {

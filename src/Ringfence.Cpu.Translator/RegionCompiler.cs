@@ -166,6 +166,7 @@ internal sealed unsafe partial class RegionCompiler
             case NativeKind.Nothing: break;
             case NativeKind.LoadAddress: LoadAddress(i); break;
             case NativeKind.AbsoluteMove: AbsoluteMove(i); break;
+            case NativeKind.Cpuid: Cpuid(i); break;
             case NativeKind.ClearInterruptFlag: ClearInterruptFlag(i); break;
             case NativeKind.SwapGs: SwapGs(i); break;
             case NativeKind.AccessControl: AccessControl(i); break;

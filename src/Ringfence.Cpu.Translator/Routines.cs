@@ -23,6 +23,7 @@ internal sealed unsafe partial class Routines
     private int _locate;
     private readonly int[] _misses = new int[2 * Sizes.Length];
     private readonly int[] _missesAll = new int[2];
+    private readonly int[] _missesValue = new int[sizeof(ulong) + 1];
 
     /// <param name="alone">Every block leaves at its end.</param>
     /// <param name="avx512">The guest may have more vector registers than sixteen.</param>
@@ -41,12 +42,17 @@ internal sealed unsafe partial class Routines
         WriteForgetCalls();
         WriteLoadVectors();
         WriteLoadAvx512();
+        WriteCpuid();
         WriteLocate();
         WriteLoadX87();
         foreach (int size in Sizes)
         {
-            WriteMiss(size, false);
-            WriteMiss(size, true);
+            _misses[MissIndex(size, false)] = WriteMiss(size, false, size);
+            _misses[MissIndex(size, true)] = WriteMiss(size, true, -size);
+            if (size <= sizeof(ulong))
+            {
+                _missesValue[size] = WriteMiss(size, false, size | NativeEntry.OnlyValue);
+            }
         }
         WriteMissAll(false);
         WriteMissAll(true);
@@ -55,8 +61,9 @@ internal sealed unsafe partial class Routines
     /// <summary>Each by name, and where it begins.</summary>
     public IEnumerable<(string Name, int At)> Places =>
     [
-        ("leave", Leave), ("enter", Enter), ("exit", Exit), ("dispatch", Dispatch), ("load vectors", LoadVectors),
+        ("leave", Leave), ("enter", Enter), ("exit", Exit), ("dispatch", Dispatch), ("load vectors", LoadVectors), ("cpuid", Cpuid),
         .. _misses.Select((at, i) => ($"site miss {Sizes[i / 2]} {(i % 2 == 0 ? "read" : "write")}", at)),
+        .. Sizes.Where(size => size <= sizeof(ulong)).Select(size => ($"site miss {size} value", _missesValue[size])),
         ("group miss read", _missesAll[0]), ("group miss write", _missesAll[1]),
     ];
 
@@ -74,6 +81,10 @@ internal sealed unsafe partial class Routines
     /// <summary>Called with a linear address in <see cref="Host.Address"/> and the site in <see cref="Host.Scratch"/>: makes it a host address and
     /// fills the site. Returns five bytes on if the TLB does not know the page.</summary>
     public int Miss(int bytes, bool write) => _misses[MissIndex(bytes, write)];
+
+    /// <summary>The same for an operand of which only the value is wanted, which may be a device's.</summary>
+    /// <param name="bytes">8 at most.</param>
+    public int MissValue(int bytes) => _missesValue[bytes];
 
     /// <summary>The same for a group of operands whose last offset that fits is in <see cref="TranslatedState.LastFit"/>. Returns five bytes on if the TLB does not
     /// know the page, or the group goes over its end.</summary>
@@ -232,12 +243,14 @@ internal sealed unsafe partial class Routines
         _e.Byte(value);
     }
 
-    private void WriteMiss(int bytes, bool write)
+    /// <param name="request">What <see cref="NativeEntry.Locate"/> is asked for.</param>
+    private int WriteMiss(int bytes, bool write, int request)
     {
-        _misses[MissIndex(bytes, write)] = _e.Position;
+        int at = _e.Position;
         WriteSearchTlb(write, false, () => _e.Immediate(true, 7, Host.Rcx, Region.PageBytes - bytes));
-        _e.StoreImmediate(false, StateOffsets.Size, write ? -bytes : bytes);
+        _e.StoreImmediate(false, StateOffsets.Size, request);
         _e.Transfer(0xE9, _locate);
+        return at;
     }
 
     private void WriteMissAll(bool write)

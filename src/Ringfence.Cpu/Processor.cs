@@ -18,6 +18,8 @@ namespace Ringfence.Cpu;
 public sealed unsafe partial class Processor : IDisposable
 {
     private readonly IProcessorBus _bus;
+    private readonly Func<ushort, int, uint> _readPort;
+    private readonly Action<ushort, int, uint> _writePort;
     private readonly IClock _clock;
     private GCHandle _self;
     /// <summary>See <see cref="LimitTurns"/>.</summary>
@@ -35,6 +37,8 @@ public sealed unsafe partial class Processor : IDisposable
             throw new ArgumentException($"the processor '{model.Name}' is only for those that translate", nameof(model));
         }
         _bus = bus;
+        _readPort = bus.PortReader;
+        _writePort = bus.PortWriter;
         _clock = clock;
         Model = model;
         ApicId = apicId;
@@ -42,6 +46,7 @@ public sealed unsafe partial class Processor : IDisposable
         State = (CpuState*)NativeMemory.AlignedAlloc(StateBytes + (translators?.StateBytes ?? 0), 4096);
         *State = default;
         State->Owner = GCHandle.ToIntPtr(_self);
+        CpuidAnswers = new CpuidAnswers(this);
         Mmu = new Mmu(this, State, memory);
         shared ??= new SharedCode(memory);
         shared.Join(this);
@@ -58,7 +63,6 @@ public sealed unsafe partial class Processor : IDisposable
         Translator = translators?.Create(this);
         Registers = new SystemRegisters(this);
         Msrs = new ModelSpecificRegisters(this);
-        CpuidAnswers = new CpuidAnswers(model);
         Reset();
     }
 
@@ -74,10 +78,20 @@ public sealed unsafe partial class Processor : IDisposable
     public LocalApic Apic { get; }
 
     /// <summary>Told of exits when not null.</summary>
-    public IProcessorTrace? Trace { get; set; }
+    public IProcessorTrace? Trace
+    {
+        get;
+        set
+        {
+            field = value;
+            CpuidAnswers.Forget();
+        }
+    }
 
-    /// <summary>How often each <see cref="ExitKind"/> happened.</summary>
-    public long[] ExitCounts { get; } = new long[Enum.GetValues<ExitKind>().Length];
+    private readonly long[] _exits = new long[Enum.GetValues<ExitKind>().Length];
+
+    /// <summary>How often there was an exit of a kind.</summary>
+    public long CountOf(ExitKind kind) => _exits[(int)kind] + (kind == ExitKind.Cpuid ? State->Translated.Cpuid.Found : 0);
 
     /// <summary>After <see cref="RunResult.Shutdown"/>: the vectors that led there, oldest first, and where.</summary>
     public string? ShutdownReport => Delivery.ShutdownReport;
@@ -87,6 +101,9 @@ public sealed unsafe partial class Processor : IDisposable
 
     /// <summary>Measure <see cref="BusNanoseconds"/>; off by default, since it costs two looks at the clock for each exit.</summary>
     public bool MeasureBus { get; set; }
+
+    /// <summary>Exits are traced or measured, not only counted.</summary>
+    private bool IsObserved => Trace is not null || MeasureBus;
 
     internal Mmu Mmu { get; }
 
@@ -478,11 +495,7 @@ public sealed unsafe partial class Processor : IDisposable
             Count(ExitKind.ApicRead, physical, register);
             return register;
         }
-        long start = MeasureBus ? _clock.Now : 0;
-        ulong value = _bus.ReadMemory(physical, size);
-        BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
-        Count(ExitKind.MmioRead, physical, value);
-        return value;
+        return ReadBus(physical, size);
     }
 
     internal void WritePhysicalDevice(ulong physical, int size, ulong value)
@@ -499,27 +512,61 @@ public sealed unsafe partial class Processor : IDisposable
         BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
     }
 
-    internal uint ReadPort(ushort port, int size)
+    private ulong ReadBus(ulong physical, int size)
     {
         long start = MeasureBus ? _clock.Now : 0;
-        uint value = _bus.ReadPort(port, size);
+        ulong value = _bus.ReadMemory(physical, size);
+        BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
+        Count(ExitKind.MmioRead, physical, value);
+        return value;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal uint ReadPort(ushort port, int size)
+    {
+        if (IsObserved)
+        {
+            return ReadPortObserved(port, size);
+        }
+        _exits[(int)ExitKind.PortRead]++;
+        return _readPort(port, size);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void WritePort(ushort port, int size, uint value)
+    {
+        if (IsObserved)
+        {
+            WritePortObserved(port, size, value);
+            return;
+        }
+        _exits[(int)ExitKind.PortWrite]++;
+        _writePort(port, size, value);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private uint ReadPortObserved(ushort port, int size)
+    {
+        long start = MeasureBus ? _clock.Now : 0;
+        uint value = _readPort(port, size);
         BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
         Count(ExitKind.PortRead, port, value);
         return value;
     }
 
-    internal void WritePort(ushort port, int size, uint value)
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void WritePortObserved(ushort port, int size, uint value)
     {
         Count(ExitKind.PortWrite, port, value);
         long start = MeasureBus ? _clock.Now : 0;
-        _bus.WritePort(port, size, value);
+        _writePort(port, size, value);
         BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
     }
 
     /// <summary>Counts and traces an exit. RIP is that of the block: exact where the handler left the block first.</summary>
     internal void Count(ExitKind kind, ulong address, ulong value)
     {
-        ExitCounts[(int)kind]++;
+        _exits[(int)kind]++;
         Trace?.Exit(State->Rip + State->ExitIp, kind, address, value);
     }
 

@@ -64,8 +64,8 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
             TimeSpan bus = TimeSpan.FromSeconds(Processor.BusNanoseconds / _clockHertz);
             return new VcpuStatistics(
                 Processor.State->Retired, Stopwatch.GetElapsedTime(0, _running) - bus, bus, Stopwatch.GetElapsedTime(0, _halted),
-                new Dictionary<string, long>(Enum.GetValues<ExitKind>().Where(k => Processor.ExitCounts[(int)k] != 0)
-                    .Select(k => KeyValuePair.Create(NameOf(k), Processor.ExitCounts[(int)k])).Concat(_runner?.Counts ?? [])),
+                new Dictionary<string, long>(Enum.GetValues<ExitKind>().Where(k => Processor.CountOf(k) != 0)
+                    .Select(k => KeyValuePair.Create(NameOf(k), Processor.CountOf(k))).Concat(_runner?.Counts ?? [])),
                 (Processor.Translator as BlockTranslator)?.Describe());
         }
     }
@@ -219,6 +219,10 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     uint IProcessorBus.ReadPort(ushort port, int size) => _bus.ReadPort(port, size);
 
     void IProcessorBus.WritePort(ushort port, int size, uint value) => _bus.WritePort(port, size, value);
+
+    Func<ushort, int, uint> IProcessorBus.PortReader => _bus.ReadPort;
+
+    Action<ushort, int, uint> IProcessorBus.PortWriter => _bus.WritePort;
 
     ulong IProcessorBus.ReadMemory(ulong address, int size) => _bus.ReadMemory(address, size);
 

@@ -1,26 +1,56 @@
 namespace Ringfence.Firmware;
 
-/// <summary>The bytes of a kernel or module, and the name that messages and multiboot strings give it.</summary>
+/// <summary>The bytes of a kernel or module, and the name that messages and multiboot strings give it. What is on disk stays in memory only as long as someone
+/// reads it: a guest that resets itself, hours later, has it read again.</summary>
 public sealed class GuestFile
 {
     private readonly ReadOnlyMemory<byte> _bytes;
+    private readonly WeakReference<byte[]>? _read;
+    private readonly DateTime _written;
 
     public GuestFile(string name, ReadOnlyMemory<byte> bytes)
     {
         Name = name;
         _bytes = bytes;
+        Length = (ulong)bytes.Length;
+    }
+
+    private GuestFile(string path, byte[] bytes, DateTime written)
+    {
+        Name = path;
+        Length = (ulong)bytes.Length;
+        _read = new WeakReference<byte[]>(bytes);
+        _written = written;
     }
 
     /// <summary>The path as the user gave it, or any other name.</summary>
     public string Name { get; }
 
-    public ReadOnlySpan<byte> Bytes => _bytes.Span;
+    /// <exception cref="GuestLoadException">The file has changed since it was opened, or cannot be read any more.</exception>
+    public ReadOnlySpan<byte> Bytes => _read == null ? _bytes.Span : _read.TryGetTarget(out byte[]? bytes) ? bytes : ReadAgain();
 
-    public ulong Length => (ulong)_bytes.Length;
+    public ulong Length { get; }
 
     /// <summary>Reads a whole regular file, at most 2 GiB.</summary>
     /// <exception cref="GuestLoadException">The file is missing, unreadable, empty or not a regular file.</exception>
     public static GuestFile Open(string path)
+    {
+        byte[] bytes = Read(path, out DateTime written);
+        return new GuestFile(path, bytes, written);
+    }
+
+    private byte[] ReadAgain()
+    {
+        byte[] bytes = Read(Name, out DateTime written);
+        if (written != _written || (ulong)bytes.Length != Length)
+        {
+            throw new GuestLoadException($"{Name}: has changed since the machine was started");
+        }
+        _read!.SetTarget(bytes);
+        return bytes;
+    }
+
+    private static byte[] Read(string path, out DateTime written)
     {
         if (Directory.Exists(path))
         {
@@ -38,7 +68,8 @@ public sealed class GuestFile
             {
                 throw new GuestLoadException($"{path}: empty, or not a regular file");
             }
-            return new GuestFile(path, File.ReadAllBytes(path));
+            written = info.LastWriteTimeUtc;
+            return File.ReadAllBytes(path);
         }
         catch (UnauthorizedAccessException e)
         {

@@ -77,7 +77,7 @@ internal static unsafe class LibC
         return (byte*)write;
     }
 
-    /// <summary>Gives the pages of an anonymous mapping back: they read as zeros again.</summary>
+    /// <summary>Gives the pages of a private anonymous mapping back: they read as zeros again. A shared one only loses sight of them, until it looks again.</summary>
     public static void Discard(byte* address, ulong size)
     {
         if (madvise(address, (nuint)size, AdviseDoNotNeed) != 0)
@@ -87,6 +87,15 @@ internal static unsafe class LibC
     }
 
     public static void Unmap(byte* address, ulong size) => _ = munmap(address, (nuint)size);
+
+    /// <summary>Up to 256 bytes at once are given without interruption (getrandom(2)).</summary>
+    public static bool TryFillRandom(Span<byte> bytes)
+    {
+        fixed (byte* first = bytes)
+        {
+            return getrandom(first, (nuint)bytes.Length, 0) == bytes.Length;
+        }
+    }
 
     /// <summary>A disarmed timer descriptor over CLOCK_MONOTONIC.</summary>
     public static int CreateTimer()
@@ -123,6 +132,9 @@ internal static unsafe class LibC
         public long Seconds;
         public long Nanoseconds;
     }
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern nint getrandom(byte* buffer, nuint length, uint flags);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int timerfd_create(int clock, int flags);

@@ -14,16 +14,16 @@ public sealed class Terminal : IDisposable
     private readonly TerminalOutput _output;
     private readonly TerminalInput _input;
     private readonly Action<ReadOnlyMemory<byte>> _received;
-    private readonly Action _leave;
+    private readonly Action<TerminalKey> _commanded;
     private readonly byte[] _typed = new byte[4096];
 
     /// <param name="received">Called on the reader's thread with bytes for the guest, valid during the call. It may block to slow
     /// the input down; while it does, no command is seen.</param>
-    /// <param name="leave">Called on the reader's thread when the user wants to leave. It must not block.</param>
-    public Terminal(Action<ReadOnlyMemory<byte>> received, Action leave)
+    /// <param name="commanded">Called on the reader's thread with commands, but for that for help. It must not block.</param>
+    public Terminal(Action<ReadOnlyMemory<byte>> received, Action<TerminalKey> commanded)
     {
         _received = received;
-        _leave = leave;
+        _commanded = commanded;
         _raw = TerminalRawMode.TryEnter(0);
         _filter = _raw is null ? null : new TerminalEscapeFilter();
         _output = new TerminalOutput(1);
@@ -55,18 +55,19 @@ public sealed class Terminal : IDisposable
         int count = 0;
         foreach (byte typed in data.Span)
         {
-            switch (_filter.Next(typed))
+            TerminalKey key = _filter.Next(typed);
+            switch (key)
             {
                 case TerminalKey.Pass:
                     _typed[count++] = typed;
                     break;
-                case TerminalKey.Leave:
-                    _leave();
+                case TerminalKey.Swallow:
                     break;
                 case TerminalKey.Help:
                     _output.Write(Encoding.ASCII.GetBytes(TerminalEscapeFilter.Help));
                     break;
                 default:
+                    _commanded(key);
                     break;
             }
         }

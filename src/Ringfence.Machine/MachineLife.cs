@@ -19,6 +19,7 @@ internal sealed class MachineLife : IDisposable
     private readonly Board _board;
     private readonly IVm _vm;
     private readonly RunControl _control;
+    private readonly Action? _vcpuStarting;
     private readonly TaskCompletionSource<MachineEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <param name="memory">Empty.</param>
@@ -27,6 +28,7 @@ internal sealed class MachineLife : IDisposable
     {
         _memory = memory;
         _control = control;
+        _vcpuStarting = spec.VcpuStarting;
         Board? board = null;
         IVm? vm = null;
         try
@@ -142,6 +144,7 @@ internal sealed class MachineLife : IDisposable
     {
         try
         {
+            _vcpuStarting?.Invoke();
             while (_control.Enter(vcpu.Index))
             {
                 VcpuExit exit;

@@ -46,6 +46,9 @@ public sealed record MachineSpec
 
     /// <summary>Measure the time spent in the VMM.</summary>
     public bool MeasureTime { get; init; }
+
+    /// <summary>Called on each vCPU's thread before it runs guest code.</summary>
+    public Action? VcpuStarting { get; init; }
 }
 
 /// <summary>The board's display.</summary>

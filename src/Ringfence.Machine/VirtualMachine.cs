@@ -114,6 +114,9 @@ public sealed class VirtualMachine : IDisposable
     /// <summary>The engines that can run this machine's guest code; one alone cannot be left.</summary>
     public IReadOnlyList<string> Engines => _control.Vm is IMovableVm movable ? movable.Engines : [_engine.Capabilities.Name];
 
+    /// <summary>The one of <see cref="Engines"/> that runs its guest code now.</summary>
+    public string Engine => _control.Vm is IMovableVm movable ? movable.Engine : _engine.Capabilities.Name;
+
     /// <summary>Moves the guest, as it is, to another of <see cref="Engines"/>, before or while it runs. After a reset it begins on its first engine again.</summary>
     /// <exception cref="ArgumentException">There is none of that name.</exception>
     public void MoveTo(string engine)

@@ -1,3 +1,5 @@
+using Ringfence.Engine.Kvm;
+
 namespace Ringfence.Cli.Tests;
 
 /// <summary>The command at a real terminal, which script(1) makes.</summary>
@@ -24,6 +26,34 @@ public sealed class TerminalProcessTests : IDisposable
         process.Send("x");
         Assert.Equal(0, process.WaitForExit(s_limit));
         AssertRestored();
+    }
+
+    [Fact]
+    public void CtrlAEMovesTheGuestOrSaysWhyNot()
+    {
+        using (RingfenceProcess process = Start("--engine interpreter"))
+        {
+            process.WaitFor("#", s_limit);
+            process.Send("\x01" + "e");
+            process.WaitFor("no other engine than interpreter", s_limit);
+            process.Send("\x01x");
+            Assert.Equal(0, process.WaitForExit(s_limit));
+        }
+        Assert.SkipUnless(KvmEngine.CanOpen(out string? problem), problem ?? "");
+        using (RingfenceProcess process = RingfenceProcess.InTerminal("exec {0} run --engine kvm"))
+        {
+            process.WaitFor("ringfence> ", s_limit);
+            process.Send("\x01" + "e");
+            process.WaitFor("runs on software now", s_limit);
+            process.Send("echo so\r");
+            process.WaitFor("\nso", s_limit);
+            process.Send("\x01" + "e");
+            process.WaitFor("runs on kvm now", s_limit);
+            process.Send("echo on\r");
+            process.WaitFor("\non", s_limit);
+            process.Send("\x01x");
+            Assert.Equal(0, process.WaitForExit(s_limit));
+        }
     }
 
     [Fact]

@@ -13,6 +13,7 @@ public sealed class TerminalTests
     [InlineData("a\u0001xb", "ab", "Leave")]
     [InlineData("a\u0001Xb", "ab", "Leave")]
     [InlineData("\u0001h\u0001H\u0001?", "", "Help Help Help")]
+    [InlineData("a\u0001eb\u0001E", "ab", "Engine Engine")]
     [InlineData("a\u0001\u0001b", "a\u0001b", "")]
     [InlineData("\u0001\u0001x", "\u0001x", "")]
     [InlineData("\u0001zx", "x", "")]

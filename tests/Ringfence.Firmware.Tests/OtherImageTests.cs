@@ -80,6 +80,35 @@ public class OtherImageTests
         }
     }
 
+    [Fact]
+    public void AFileIsKeptOnDiskAndMayNotChange()
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllBytes(path, new byte[200_000]);
+            GuestFile file = GuestFile.Open(path);
+            GC.Collect();
+            Assert.Equal(200_000, file.Bytes.Length);
+            File.WriteAllBytes(path, new byte[200_001]);
+            Assert.Equal($"{path}: has changed since the machine was started", Assert.Throws<GuestLoadException>(() => ReadOnceCollected(file)).Message);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    /// <summary>Elsewhere the bytes may still be in a register, and so in use.</summary>
+    private static void ReadOnceCollected(GuestFile file)
+    {
+        for (int i = 0; i < 10; i++)
+        {
+            GC.Collect();
+            _ = file.Bytes.Length;
+        }
+    }
+
     [Theory]
     [InlineData(1UL << 20, 3)]
     [InlineData(512UL << 20, 4)]

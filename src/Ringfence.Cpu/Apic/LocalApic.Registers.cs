@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Models;
 
 namespace Ringfence.Cpu.Apic;
@@ -32,12 +33,20 @@ public sealed partial class LocalApic
     private const uint SelfOffset = 0x3F0;
 
     /// <summary>IA32_APIC_BASE (SDM 3A 11.4.4, 11.12.1).</summary>
-    internal ulong Base => _base;
+    internal ulong Base
+    {
+        get;
+        private set
+        {
+            field = value;
+            _processor.CpuidAnswers.Forget();
+        }
+    }
 
     /// <summary>As CPUID.1:EDX.APIC shows it (SDM 3A 11.4.3).</summary>
-    internal bool Enabled => (_base & BaseEnable) != 0;
+    internal bool Enabled => (Base & BaseEnable) != 0;
 
-    private bool IsX2 => (_base & BaseX2) != 0;
+    private bool IsX2 => (Base & BaseX2) != 0;
 
     /// <summary>The logical ID: 8 bits, or cluster and bit of x2APIC mode, which follow from the ID (SDM 3A 11.12.10.2).</summary>
     private uint LogicalId => IsX2 ? ((uint)_id >> 4 << 16) | (1u << (_id & 15)) : _logicalDestination >> 24;
@@ -55,7 +64,7 @@ public sealed partial class LocalApic
         }
         bool disabled = Enabled && !enables;
         bool entered = x2 && !IsX2;
-        _base = (value & ~BaseBootstrap) | (_base & BaseBootstrap);
+        Base = (value & ~BaseBootstrap) | (Base & BaseBootstrap);
         if (disabled)
         {
             // What is enabled again begins as after power-on. CR8 belongs to the processor and stays.
@@ -71,11 +80,16 @@ public sealed partial class LocalApic
     }
 
     /// <summary>Whether a physical address is in the page of registers, which x2APIC mode has not.</summary>
-    internal bool Covers(ulong physical) => (physical & ~0xFFFUL) == (_base & BaseAddress) && (_base & (BaseEnable | BaseX2)) == BaseEnable;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool Covers(ulong physical) => (Base & (BaseAddress | BaseEnable | BaseX2)) == ((physical & ~0xFFFUL) | BaseEnable);
 
     /// <param name="offset">From the start of the page. Registers are 16 bytes apart; only aligned 32-bit accesses are defined.</param>
     internal ulong Read(uint offset, int size)
     {
+        if (size == 4 && (offset & 3) == 0)
+        {
+            return ReadRegister(offset);
+        }
         uint value = ReadRegister(offset & ~3u) >> (8 * (int)(offset & 3));
         return size switch
         {

@@ -21,7 +21,7 @@ public sealed partial class LocalApic
         lock (_timerLock)
         {
             return new LocalApicState(
-                _base, _idRegister, _taskPriority, _logicalDestination, _destinationFormat, _spurious, _errorStatus, _errors,
+                Base, _idRegister, _taskPriority, _logicalDestination, _destinationFormat, _spurious, _errorStatus, _errors,
                 _commandLow | ((ulong)_commandHigh << 32), [.. _request], [.. _service], [.. _trigger], [.. _lvt], _divide, _initialCount, _timerStart,
                 _counting, TimerMode == Deadline ? _tscDeadline : 0, ExternalInterrupt, _externalMessage != 0);
         }
@@ -33,7 +33,7 @@ public sealed partial class LocalApic
         lock (_timerLock)
         {
             _timer.Disarm();
-            _base = state.Base;
+            Base = state.Base;
             _idRegister = state.Id;
             _taskPriority = state.TaskPriority;
             _logicalDestination = state.LogicalDestination;

@@ -40,7 +40,6 @@ public sealed partial class LocalApic : IDisposable
     private readonly uint[] _trigger = new uint[8];
     /// <summary>Timer, thermal, performance, LINT0, LINT1, error, in the order of their registers from 0x320.</summary>
     private readonly uint[] _lvt = new uint[6];
-    private ulong _base;
     private uint _idRegister;
     private uint _taskPriority;
     private uint _logicalDestination;
@@ -191,7 +190,7 @@ public sealed partial class LocalApic : IDisposable
 
     internal void Reset()
     {
-        _base = 0xFEE0_0000 | BaseEnable | (_id == 0 ? BaseBootstrap : 0);
+        Base = 0xFEE0_0000 | BaseEnable | (_id == 0 ? BaseBootstrap : 0);
         _idRegister = (uint)_id << 24;
         ExternalInterrupt = false;
         Init();

@@ -86,6 +86,12 @@ internal sealed unsafe class Mmu : IDisposable
         ref SlowPages.SlowPage page = ref _slow[linear];
         if (page.Permits(linear, size, rights, _s->Tlb))
         {
+            if (page.Host == null && size == 4 && transfer == AccessKind.Read)
+            {
+                // What drivers do most.
+                *(uint*)data = (uint)_processor.ReadPhysicalDevice(page.PhysicalAddress(linear), 4);
+                return true;
+            }
             TransferSlowly(ref page, linear, size, transfer, data);
             return true;
         }
@@ -138,6 +144,19 @@ internal sealed unsafe class Mmu : IDisposable
         return Grants(entry) ? entry : null;
 
         bool Grants(TlbEntry* e) => ((write ? e->Write : e->Read) ^ linear) < GuestMemory.PageSize;
+    }
+
+    /// <summary>Reads from a device, in a page that was accessed lately, where nobody wants to know which instruction did it.</summary>
+    public bool TryReadDevice(ulong linear, int size, byte* data)
+    {
+        ref SlowPages.SlowPage page = ref _slow[linear];
+        if (!page.Permits(linear, size, AccessKind.Read, _s->Tlb) || page.Host != null || _checksAlignment || _processor.Debugging.HasData
+            || _processor.Trace != null)
+        {
+            return false;
+        }
+        TransferMmio(page.PhysicalAddress(linear), size, AccessKind.Read, data);
+        return true;
     }
 
     private bool AccessSlowly(ulong linear, int size, AccessKind rights, AccessKind transfer, byte* data)

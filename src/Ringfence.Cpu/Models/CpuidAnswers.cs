@@ -1,29 +1,33 @@
+using Ringfence.Cpu.State;
+
 namespace Ringfence.Cpu.Models;
 
-/// <summary>What one processor answered to CPUID lately, so that a leaf asked for again and again is not put together each time.</summary>
-internal sealed class CpuidAnswers(CpuModel model)
+/// <summary>Remembers what a processor answered to CPUID (<see cref="CpuidTable"/>), so that a leaf asked for again and again is not put together each time.</summary>
+internal sealed unsafe class CpuidAnswers(Processor processor)
 {
-    private const int Count = 16;
+    private readonly CpuState* _s = processor.State;
 
-    private readonly Answer[] _answers = new Answer[Count];
-    private CpuidContext _context;
-
-    /// <summary>As <see cref="Cpuid.Query"/>.</summary>
-    public ref readonly Answer Query(uint leaf, uint subleaf, in CpuidContext context)
+    /// <summary>As <see cref="Cpuid.Query"/>, now.</summary>
+    public CpuidAnswer* Query(uint leaf, uint subleaf)
     {
-        if (context != _context)
+        ref CpuidTable table = ref _s->Translated.Cpuid;
+        if (!table.IsFor(_s))
         {
-            Array.Clear(_answers);
-            _context = context;
+            CpuidTable.Forget(_s);
+            (table.Cr4, table.Xcr0, table.Xss) = (_s->Cr4, _s->Xcr0, _s->Xss);
         }
-        ref Answer answer = ref _answers[(leaf ^ (leaf >> 28) ^ (subleaf << 2)) & (Count - 1)];
-        if (!answer.IsKnown || answer.Leaf != leaf || answer.Subleaf != subleaf)
+        CpuidAnswer* answer = CpuidTable.At(_s, leaf, subleaf);
+        if (answer->IsKnown == 0 || answer->Leaf != leaf || answer->Subleaf != subleaf)
         {
-            (uint a, uint b, uint c, uint d) = Cpuid.Query(model, leaf, subleaf, context);
-            answer = new Answer(true, leaf, subleaf, a, b, c, d);
+            CpuidContext context = new((uint)processor.ApicId, processor.Shared.Processors.Length, _s->Cr4, _s->Xcr0, _s->Xss, processor.Apic.Enabled);
+            (uint a, uint b, uint c, uint d) = Cpuid.Query(processor.Model, leaf, subleaf, context);
+            // An exit that someone wants to be told of is not to be answered by host code.
+            uint kept = processor.Trace == null ? 1u : 0;
+            *answer = new CpuidAnswer { Leaf = leaf, Subleaf = subleaf, Eax = a, Ebx = b, Ecx = c, Edx = d, IsKnown = kept };
         }
-        return ref answer;
+        return answer;
     }
 
-    public readonly record struct Answer(bool IsKnown, uint Leaf, uint Subleaf, uint Eax, uint Ebx, uint Ecx, uint Edx);
+    /// <summary>Whether the local APIC is enabled, how many processors there are, or who is told of exits has changed.</summary>
+    public void Forget() => CpuidTable.Forget(_s);
 }

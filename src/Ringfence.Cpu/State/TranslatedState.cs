@@ -43,6 +43,7 @@ public unsafe struct TranslatedState
     public long Entries;
     public long Links;
     public long JumpMisses;
+    public CpuidTable Cpuid;
     /// <summary>What FNSAVE stores and FRSTOR loads, on the way between the host's x87 unit and <see cref="CpuState.X87"/>.</summary>
     public fixed byte X87Image[112];
     /// <summary>Room for the memory operand of an instruction that the host runs by itself: 64 bytes at a multiple of 64.</summary>

@@ -342,7 +342,10 @@ internal sealed class TestBus : IProcessorBus
         PortWritten?.Invoke(port);
     }
 
-    public ulong ReadMemory(ulong address, int size) => ulong.MaxValue;
+    /// <summary>What devices in memory answer; all ones without one.</summary>
+    public Func<ulong, int, ulong>? Device { get; set; }
+
+    public ulong ReadMemory(ulong address, int size) => Device?.Invoke(address, size) ?? ulong.MaxValue;
 
     public void WriteMemory(ulong address, int size, ulong value)
     {

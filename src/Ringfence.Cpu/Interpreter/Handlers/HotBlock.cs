@@ -34,6 +34,16 @@ internal static unsafe class HotBlock
         o->Index = (ushort)(sum >> 16);
     }
 
+    /// <summary>An immediate of the block has become another. What is amended so may well be again: only if it then runs often is it worth translating.</summary>
+    public static void Amend(Op* o, ReadOnlySpan<byte> code, int threshold)
+    {
+        Sign(o, code);
+        if (o->Scale == Counts)
+        {
+            o->Immediate = (ulong)threshold;
+        }
+    }
+
     /// <summary>Whether these are the bytes that the block was decoded from.</summary>
     public static bool IsOf(Op* o, ReadOnlySpan<byte> code) => IsOf(o, Sum(code));
 

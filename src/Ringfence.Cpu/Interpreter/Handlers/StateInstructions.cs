@@ -1,7 +1,7 @@
 using System.Runtime.CompilerServices;
-using System.Security.Cryptography;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.State;
+using Ringfence.Host;
 
 namespace Ringfence.Cpu.Interpreter.Handlers;
 
@@ -16,7 +16,7 @@ internal static unsafe class StateInstructions
     public static Op* Random<T>(CpuState* s, Op* o)
         where T : unmanaged
     {
-        Width.Set<T>(s, o->Destination, RandomNumber());
+        Width.Set<T>(s, o->Destination, HostRandom.Next());
         Flags.SetArithmetic(s, Flags.Carry);
         o++;
         return o->Handler(s, o);
@@ -109,14 +109,6 @@ internal static unsafe class StateInstructions
             s->Event = ExitEvent.Wait;
         }
         return Exits.After(s, o);
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static ulong RandomNumber()
-    {
-        ulong number = 0;
-        RandomNumberGenerator.Fill(new Span<byte>(&number, sizeof(ulong)));
-        return number;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
 
@@ -17,13 +16,11 @@ internal static unsafe partial class SystemInstructions
         uint leaf = (uint)s->Gpr[0];
         s->ExitIp = o->IpOffset;
         processor.Count(ExitKind.Cpuid, leaf, (uint)s->Gpr[1]);
-        ref readonly CpuidAnswers.Answer answer = ref processor.CpuidAnswers.Query(
-            leaf, (uint)s->Gpr[1],
-            new CpuidContext((uint)processor.ApicId, processor.Shared.Processors.Length, s->Cr4, s->Xcr0, s->Xss, processor.Apic.Enabled));
-        s->Gpr[0] = answer.Eax;
-        s->Gpr[3] = answer.Ebx;
-        s->Gpr[1] = answer.Ecx;
-        s->Gpr[2] = answer.Edx;
+        CpuidAnswer* answer = processor.CpuidAnswers.Query(leaf, (uint)s->Gpr[1]);
+        s->Gpr[0] = answer->Eax;
+        s->Gpr[3] = answer->Ebx;
+        s->Gpr[1] = answer->Ecx;
+        s->Gpr[2] = answer->Edx;
         o++;
         return o->Handler(s, o);
     }
