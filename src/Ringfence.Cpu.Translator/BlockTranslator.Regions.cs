@@ -45,6 +45,7 @@ public sealed unsafe partial class BlockTranslator
         }
         bytes = way.Entry.Bytes;
         *op = new Op { AddressMask = physical, Displacement = bytes, Source = HotBlock.WayOnly };
+        HotBlock.Sign(op, way.Sum);
         MakeWay(op, way);
         return true;
     }
@@ -62,6 +63,10 @@ public sealed unsafe partial class BlockTranslator
             region.IsStale = true;
             foreach (ref readonly RegionEntry entry in region.Entries.AsSpan())
             {
+                if (entry.IsWitness)
+                {
+                    continue;
+                }
                 const byte Jump = 0xE9;
                 byte* at = At<byte>(region.Start + entry.Way);
                 *at = Jump;
@@ -146,7 +151,7 @@ public sealed unsafe partial class BlockTranslator
         RegionCode region = Install(image, physical, copy, moves);
         Statistics.Nanoseconds += _processor.Clock.Now - begun;
         int block = 0;
-        while (region.Entries[block].Offset != offset)
+        while (region.Entries[block].Offset != offset || region.Entries[block].IsWitness)
         {
             block++;
         }
@@ -170,7 +175,7 @@ public sealed unsafe partial class BlockTranslator
         for (int i = 0; i < entries.Length; i++)
         {
             sums[i] = HotBlock.Sum(page.Slice(entries[i].Offset, entries[i].Bytes));
-            Op* known = Known(physical + entries[i].Offset);
+            Op* known = entries[i].IsWitness ? null : Known(physical + entries[i].Offset);
             if (known != null && known->Scale == HotBlock.Counts && known->Displacement == entries[i].Bytes && HotBlock.IsOf(known, sums[i]))
             {
                 region.Ops[i] = (nint)known;
@@ -194,7 +199,7 @@ public sealed unsafe partial class BlockTranslator
         translations.Regions.Add(region);
         for (int i = 0; i < region.Entries.Length; i++)
         {
-            if (translations.TryAdd(region, i) is { } way && region.Ops[i] != 0)
+            if (!region.Entries[i].IsWitness && translations.TryAdd(region, i) is { } way && region.Ops[i] != 0)
             {
                 MakeWay((Op*)region.Ops[i], way);
             }
@@ -231,6 +236,18 @@ public sealed unsafe partial class BlockTranslator
         CodeStart = block.CodeStart - start,
         CodeEnd = block.CodeEnd - start,
     };
+
+    private static RegionEntry[] EntriesOf(Region region, byte* page, uint mode, int start)
+    {
+        RegionEntry[] entries = new RegionEntry[region.Blocks.Count + region.Witnesses.Count];
+        for (int i = 0; i < entries.Length; i++)
+        {
+            int witness = i - region.Blocks.Count;
+            entries[i] = witness < 0 ? Describe(region.Blocks[i], region, page, mode, start)
+                : new RegionEntry { Offset = (ushort)region.Witnesses[witness].Offset, Bytes = (ushort)region.Witnesses[witness].Bytes, LiveIn = -1 };
+        }
+        return entries;
+    }
 
     /// <summary>Bytes of a block before the first that may be others.</summary>
     private static int FixedBytes(RegionBlock block, Region region)
@@ -282,6 +299,9 @@ public sealed unsafe partial class BlockTranslator
         public RegionCode Region => region;
 
         public ref readonly RegionEntry Entry => ref region.Entries[block];
+
+        /// <summary>As of <see cref="RegionCode.Sums"/>.</summary>
+        public uint Sum => region.Sums.Length == 0 ? 0 : region.Sums[block];
 
         public Way? Next => next;
     }

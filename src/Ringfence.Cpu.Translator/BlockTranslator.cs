@@ -184,7 +184,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         int firstSite = _sites;
         RegionCompiler compiler = new(_e, _routines, this, page, region, _s->Mode, _regions.Count) { Log = _log };
         compiler.Compile();
-        RegionCode code = new(start, physical, _s->Mode, [.. region.Blocks.Select(block => Describe(block, region, page, _s->Mode, start))], compiler.Exits);
+        RegionCode code = new(start, physical, _s->Mode, EntriesOf(region, page, _s->Mode, start), compiler.Exits);
         if (_library is not null)
         {
             RegionImage.Header counts = new() { Sites = _sites - firstSite, Instructions = all, NativeInstructions = native };

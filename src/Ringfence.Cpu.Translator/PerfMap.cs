@@ -51,6 +51,10 @@ internal sealed class PerfMap
         int last = region.Start;
         foreach (RegionEntry block in region.Entries)
         {
+            if (block.IsWitness)
+            {
+                continue;
+            }
             Line(e, region.Start + block.CodeStart, region.Start + block.CodeEnd, string.Create(CultureInfo.InvariantCulture,
                 $"guest 0x{page + block.Offset:x}+{block.Bytes} {kind}"));
             last = Math.Max(last, region.Start + block.CodeEnd);

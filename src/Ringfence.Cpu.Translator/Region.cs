@@ -119,6 +119,7 @@ internal sealed unsafe class Region
     private readonly Action<GuestInstruction> _refine;
     private readonly PageReader _reader;
     private readonly Decoder _decoder;
+    private readonly Dictionary<int, RflagsBits> _outside = [];
     private int _instructions;
 
     /// <param name="alone">One block only, of which all ways lead out: for <see cref="Verifier"/>.</param>
@@ -145,6 +146,9 @@ internal sealed unsafe class Region
     public List<RegionBlock> Blocks { get; } = [];
 
     public List<MovableField> Fields { get; } = [];
+
+    /// <summary>Bytes elsewhere in the page that say that flags are dead.</summary>
+    public List<(int Offset, int Bytes)> Witnesses { get; } = [];
 
     public Dictionary<int, RegionBlock> ByOffset { get; } = [];
 
@@ -312,7 +316,55 @@ internal sealed unsafe class Region
     public RflagsBits LiveAt(int? offset) =>
         offset is not { } at ? RflagsBits.None
             : Alone ? AllFlags
-            : ByOffset.TryGetValue(at, out RegionBlock? block) ? block.LiveIn : AllFlags;
+            : ByOffset.TryGetValue(at, out RegionBlock? block) ? block.LiveIn : LiveOutside(at);
+
+    /// <summary>Which flags may be read at a block of the page that is not of the region, as far as its first instructions tell. Those become part of what the
+    /// region is made of.</summary>
+    private RflagsBits LiveOutside(int offset)
+    {
+        if (!_outside.TryGetValue(offset, out RflagsBits live))
+        {
+            _outside.Add(offset, live = Look(offset, out int bytes));
+            if (live != AllFlags)
+            {
+                Witnesses.Add((offset, bytes));
+            }
+        }
+        return live;
+    }
+
+    private RflagsBits Look(int offset, out int bytes)
+    {
+        const int MostInstructions = 8;
+        bytes = 0;
+        Op* hot = offset is >= 0 and < PageBytes ? (Op*)_find(offset) : null;
+        if (hot == null || !HotBlock.IsOf(hot, new ReadOnlySpan<byte>(_page + offset, hot->Displacement)))
+        {
+            return AllFlags;
+        }
+        RflagsBits live = RflagsBits.None;
+        RflagsBits open = AllFlags;
+        _reader.Position = offset;
+        _decoder.IP = Bias + (ulong)offset;
+        for (int i = 0; i < MostInstructions && open != RflagsBits.None && bytes < hot->Displacement; i++)
+        {
+            _decoder.Decode(out Instruction decoded);
+            ConstantOffsets offsets = _decoder.GetConstantOffsets(in decoded);
+            GuestInstruction instruction = new() { Decoded = decoded, Form = CodeForm.Of(decoded.Code), Kind = CodeForm.Of(decoded.Code).Kind };
+            _refine(instruction);
+            if (decoded.FlowControl != FlowControl.Next || instruction.Kind == NativeKind.None
+                || offsets.DisplacementSize == MovableField.Bytes || offsets.ImmediateSize == MovableField.Bytes)
+            {
+                // Constants may be others where the rest is the same.
+                break;
+            }
+            SetFlags(instruction);
+            live |= open & instruction.Reads;
+            open &= ~instruction.Kills;
+            bytes += decoded.Length;
+        }
+        return bytes == 0 ? AllFlags : live | open;
+    }
 
     /// <summary>The bytes of one page; past its end there is nothing.</summary>
     private sealed class PageReader(byte* page) : CodeReader

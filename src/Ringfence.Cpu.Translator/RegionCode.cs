@@ -54,6 +54,9 @@ internal struct RegionEntry
     public int Stale;
     public int CodeStart;
     public int CodeEnd;
+
+    /// <summary>It is no block, but bytes that the code depends on all the same: see <see cref="Region.Witnesses"/>.</summary>
+    public readonly bool IsWitness => LiveIn < 0;
 }
 
 /// <summary>A region's code in the code memory of one processor.</summary>

@@ -224,7 +224,7 @@ internal sealed unsafe partial class RegionCompiler
             return;
         }
         bool known = _region.ByOffset.TryGetValue(offset, out RegionBlock? target);
-        SyncFlags(known ? target!.LiveIn : live);
+        SyncFlags(known ? target!.LiveIn : live & _region.LiveAt(offset));
         if (offset <= from && target is not { IsLoop: true })
         {
             Attend(offset);

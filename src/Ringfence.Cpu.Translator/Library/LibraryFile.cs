@@ -278,7 +278,10 @@ internal sealed class LibraryFile : IDisposable
             stream.Write(bytes);
             foreach (ref readonly RegionEntry entry in image.Entries)
             {
-                _places.Add(new Place(entry.Key, _records.Count));
+                if (!entry.IsWitness)
+                {
+                    _places.Add(new Place(entry.Key, _records.Count));
+                }
             }
             _records.Add(new Record(_at, bytes.Length, age, Checksum.Of(bytes)));
             _at += bytes.Length;

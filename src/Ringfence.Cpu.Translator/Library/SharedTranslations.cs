@@ -105,6 +105,10 @@ internal sealed class SharedTranslations : IDisposable
             bool found = false;
             foreach (ref readonly RegionEntry entry in image.Entries)
             {
+                if (entry.IsWitness)
+                {
+                    continue;
+                }
                 ref Node? first = ref _nodes[Bucket(entry.Key)];
                 int alike = 0;
                 for (Node? node = first; node is not null; node = node.Next)
@@ -163,7 +167,7 @@ internal sealed class SharedTranslations : IDisposable
         }
         foreach (ref readonly RegionEntry entry in image.Entries)
         {
-            if (entry.Offset == offset)
+            if (entry.Offset == offset && !entry.IsWitness)
             {
                 return true;
             }

@@ -27,9 +27,10 @@ internal static unsafe class HotBlock
     }
 
     /// <summary>Notes what the block was decoded from: another processor may write to it before this one is told.</summary>
-    public static void Sign(Op* o, ReadOnlySpan<byte> code)
+    public static void Sign(Op* o, ReadOnlySpan<byte> code) => Sign(o, Sum(code));
+
+    public static void Sign(Op* o, uint sum)
     {
-        uint sum = Sum(code);
         o->Base = (ushort)sum;
         o->Index = (ushort)(sum >> 16);
     }
