@@ -51,12 +51,12 @@ internal sealed class MovableField(int block, int position, bool isDisplacement)
         }
     }
 
-    /// <summary>Not where a register's value is followed by it (<see cref="AccessFinder"/>, <see cref="PageRun"/>).</summary>
+    /// <summary>Not where a register's value is followed by it (<see cref="RegisterSum"/>).</summary>
     private static bool HasPlainDisplacement(GuestInstruction i) => i.Kind switch
     {
         NativeKind.General or NativeKind.Vector or NativeKind.Mmx or NativeKind.X87 or NativeKind.Divide or NativeKind.Push or NativeKind.Call or NativeKind.Jump
             => RegionCompiler.MemoryIndex(i) >= 0 && RegionCompiler.IsWide(in i.Decoded, true),
-        NativeKind.LoadAddress => RegionCompiler.IsWide(in i.Decoded, true) && (i.Decoded.IsIPRelativeMemoryOperand || i.Decoded.MemoryIndex != Register.None),
+        NativeKind.LoadAddress => RegionCompiler.IsWide(in i.Decoded, true) && RegisterSum.Of(in i.Decoded, true) is null,
         _ => false,
     };
 
@@ -64,7 +64,7 @@ internal sealed class MovableField(int block, int position, bool isDisplacement)
     {
         ref Instruction d = ref i.Decoded;
         return d.OpCount > 0 && d.GetOpKind(d.OpCount - 1) is OpKind.Immediate32 or OpKind.Immediate32to64
-            && (i.Kind == NativeKind.Push || (i.Kind == NativeKind.General && d.Mnemonic is not (Mnemonic.Add or Mnemonic.Sub)));
+            && (i.Kind == NativeKind.Push || (i.Kind == NativeKind.General && RegisterSum.Of(in d, true) is null));
     }
 
     /// <summary>Operands that have one look in common lie at distances that are in the code: their fields move together, or not at all.</summary>
