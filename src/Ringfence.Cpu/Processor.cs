@@ -22,6 +22,8 @@ public sealed unsafe partial class Processor : IDisposable
     private readonly Action<ushort, int, uint> _writePort;
     private readonly IClock _clock;
     private GCHandle _self;
+    /// <summary>Of <see cref="Attentions.AnyNmi"/>: NMIs that wait until the one that is being handled has ended. Only while the processor runs.</summary>
+    private int _heldNmis;
     /// <summary>See <see cref="LimitTurns"/>.</summary>
     private int _turnsLeft;
 
@@ -235,6 +237,7 @@ public sealed unsafe partial class Processor : IDisposable
         CodeRequests.EnterGuest();
         RunResult result = RunGuest();
         CodeRequests.LeaveGuest();
+        ReleaseNmis();
         return result;
     }
 
@@ -409,9 +412,30 @@ public sealed unsafe partial class Processor : IDisposable
         if (Delivery.NmiBlocked)
         {
             Delivery.NmiBlocked = false;
+            ReleaseNmis();
             if ((State->Attention & Attentions.AnyNmi) == Attentions.AnyNmi)
             {
                 Interlocked.And(ref State->Attention, ~Attentions.SecondNmi);
+            }
+        }
+    }
+
+    /// <summary>While NMIs are blocked those that wait want nobody's attention: translated loops would come back for them at each turn, and not get on.</summary>
+    private void HoldNmis()
+    {
+        int waiting = Interlocked.And(ref State->Attention, ~Attentions.AnyNmi) & Attentions.AnyNmi;
+        _heldNmis = _heldNmis == 0 ? waiting : Attentions.AnyNmi;
+    }
+
+    private void ReleaseNmis()
+    {
+        if (_heldNmis != 0)
+        {
+            int held = _heldNmis;
+            _heldNmis = 0;
+            if ((Interlocked.Or(ref State->Attention, held) & Attentions.Nmi) != 0)
+            {
+                Interlocked.Or(ref State->Attention, Attentions.SecondNmi);
             }
         }
     }
@@ -623,6 +647,10 @@ public sealed unsafe partial class Processor : IDisposable
     private bool TakeInterrupt()
     {
         CpuState* s = State;
+        if ((s->Attention & Attentions.AnyNmi) != 0 && Delivery.NmiBlocked)
+        {
+            HoldNmis();
+        }
         if ((s->Attention & Attentions.AnyNmi) != 0 && !Delivery.NmiBlocked)
         {
             Interlocked.And(ref s->Attention, (s->Attention & Attentions.SecondNmi) != 0 ? ~Attentions.SecondNmi : ~Attentions.Nmi);
