@@ -199,6 +199,17 @@ newc_file() {
     cat "$3"
     newc_pad "$size"
 }
+# newc_tree FOLDER: everything under it, executable; what is not a file, folder or link is left out. "bin" is there already.
+newc_tree() {
+    local kind path
+    (cd "$1" && find . -mindepth 1 -printf '%y %P\n' | sort -k2) | while read -r kind path; do
+        case $kind in
+            d) [ "$path" = bin ] || newc_folder "$path" ;;
+            l) newc_link "$path" "$(readlink "$1/$path")" ;;
+            f) newc_file "$path" 755 "$1/$path" ;;
+        esac
+    done
+}
 newc_end() { newc_header 'TRAILER!!!' 0 0; }
 
 # make_initramfs BUSYBOX INIT OUT [FILE...]: gzipped newc archive of busybox, /init and, under /bench, the files named.

@@ -66,7 +66,7 @@ unpack_selftest() {
 }
 
 make_selftest_initramfs() {
-    local busybox=$1 foreign=$2 root=$3 out=$4 folder path target
+    local busybox=$1 foreign=$2 root=$3 out=$4 folder
     newc_inode=0
     {
         for folder in bin dev proc sys tmp root run; do newc_folder $folder; done
@@ -76,13 +76,7 @@ make_selftest_initramfs() {
         newc_file bin/busybox32 755 "$foreign"
         newc_link bin/sh busybox
         newc_file init 755 "$guest_root/scripts/guest-init"
-        (cd "$root" && find . -mindepth 1 -printf '%y %P\n' | sort -k2) | while read -r kind path; do
-            case $kind in
-                d) [ "$path" = bin ] || newc_folder "$path" ;;
-                l) target=$(readlink "$root/$path"); newc_link "$path" "$target" ;;
-                f) newc_file "$path" 755 "$root/$path" ;;
-            esac
-        done
+        newc_tree "$root"
         newc_end
     } | gzip -1n >"$guest_work/selftest.gz" || return 1
     mv "$guest_work/selftest.gz" "$out"

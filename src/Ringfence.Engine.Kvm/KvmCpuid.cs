@@ -8,6 +8,7 @@ internal static class KvmCpuid
 {
     private const uint SubleafMatters = 1;
     private const uint TimingLeaf = 0x4000_0010;
+    private const uint ExtendedStateLeaf = 0xD;
     private const int ExtendedStateComponents = 10;
 
     /// <summary>What is ours whatever the kernel says, because our local APIC, our MSRs or the board's layout stand behind it.</summary>
@@ -26,7 +27,20 @@ internal static class KvmCpuid
         there |= traits.Unasked & CpuFeatures.Implemented;
         there = there.Without(s_never);
         there = tscSettable ? there : there.Without(CpuFeature.TscAdjust);
-        return model with { Features = CpuModelCatalog.Instance.Rules.Satisfied(there) };
+        return model with { Features = CpuModelCatalog.Instance.Rules.Satisfied(there), ExtendedStateOffsets = ExtendedStateOffsets(model, traits.Cpuid) };
+    }
+
+    /// <summary>Guests save their extended state by the host's instructions, which put it where the host has it. The model says the same, for our processor to do so too.</summary>
+    private static (int Opmask, int Pkru) ExtendedStateOffsets(CpuModel model, IReadOnlyList<KvmCpuidEntry> host)
+    {
+        ExtendedStateLayout usual = new(model);
+        return (Find(ExtendedStateLayout.OpmaskNumber), Find(ExtendedStateLayout.PkruNumber));
+
+        int Find(int component)
+        {
+            int offset = (int)host.FirstOrDefault(entry => entry.Leaf == ExtendedStateLeaf && entry.Subleaf == component).Ebx;
+            return offset != 0 ? offset : usual.Offset(component);
+        }
     }
 
     /// <summary>The answers of one processor. What changes while it runs (OSXSAVE, sizes of the extended state) the kernel keeps up to date.</summary>
@@ -57,7 +71,7 @@ internal static class KvmCpuid
             4 or 0x8000_001D => 5,
             7 => 2,
             0xB => 3,
-            0xD => ExtendedStateComponents,
+            ExtendedStateLeaf => ExtendedStateComponents,
             _ => 0,
         };
         for (uint subleaf = 0; subleaf < Math.Max(subleaves, 1); subleaf++)

@@ -15,6 +15,9 @@ internal sealed record KvmHostTraits(
     /// <summary>VT-x or AMD-V runs all of the guest's code. Other modules of KVM's emulate, slowly, what is not user mode.</summary>
     public bool RunsSupervisorNatively => Module is "kvm_intel" or "kvm_amd";
 
+    /// <summary>Of the ratio of guests' time-stamp counters to the host's.</summary>
+    public int TscFractionBits => Module == "kvm_amd" ? TscScale.AmdBits : TscScale.IntelBits;
+
     private const string Modules = "/sys/module";
 
     /// <summary>What we cannot do without, and what it is for.</summary>

@@ -53,8 +53,8 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
             {
                 _vcpus[i] = _vm.CreateVcpu(i, size);
             }
-            ClockHertz = SetTime(out ulong origin, out long hostHertz);
-            Clock = new TscClock(HostClock, ClockHertz, hostHertz, origin);
+            ClockHertz = SetTime(out ulong origin, out TscScale scale);
+            Clock = new TscClock(HostClock, ClockHertz, scale, origin);
             Model = KvmCpuid.Filter(model, traits, TscSettable);
             for (int i = 0; i < _vcpus.Length; i++)
             {
@@ -163,12 +163,13 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     }
 
     /// <summary>Guests' time stamps: nanoseconds from 0 on where the kernel can scale and offset; otherwise what it can.</summary>
-    private long SetTime(out ulong origin, out long hostHertz)
+    private long SetTime(out ulong origin, out TscScale scale)
     {
         const ulong Probe = 0x1234_5678_9ABC;
         KvmVcpuDescriptor first = _vcpus[0];
-        hostHertz = first.TscKilohertz * 1000L;
+        long hostHertz = first.TscKilohertz * 1000L;
         origin = 0;
+        scale = TscScale.None;
         if (!_traits.TscOffset)
         {
             return hostHertz;
@@ -184,13 +185,14 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
         if (_traits.TscScaling)
         {
             hertz = SettableTscHertz;
+            scale = TscScale.Of(hertz, hostHertz, _traits.TscFractionBits);
             foreach (KvmVcpuDescriptor vcpu in _vcpus)
             {
                 vcpu.TscKilohertz = (int)(hertz / 1000);
             }
         }
         origin = TscClock.HostTsc;
-        TscBase = 0 - (ulong)((UInt128)origin * (ulong)hertz / (ulong)hostHertz);
+        TscBase = 0 - scale.Apply(origin);
         return hertz;
     }
 }

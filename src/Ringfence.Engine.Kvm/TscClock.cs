@@ -9,22 +9,20 @@ namespace Ringfence.Engine.Kvm;
 /// </summary>
 /// <param name="host">The machine's clock, whose timers stand behind this one's.</param>
 /// <param name="hertz">What one second counts here.</param>
-/// <param name="hostHertz">What the host's own counter counts in a second.</param>
+/// <param name="scale">What becomes of the host's own count.</param>
 /// <param name="origin">The host's counter when this clock was 0.</param>
-internal sealed unsafe class TscClock(IClock host, long hertz, long hostHertz, ulong origin) : IClock
+internal sealed unsafe class TscClock(IClock host, long hertz, TscScale scale, ulong origin) : IClock
 {
     private static readonly delegate* unmanaged<ulong> s_read = (delegate* unmanaged<ulong>)CodePages.Map([0x0F, 0x31, 0x48, 0xC1, 0xE2, 0x20, 0x48, 0x09, 0xD0, 0xC3]);
 
     /// <summary>The host's time-stamp counter.</summary>
     public static ulong HostTsc => s_read();
 
-    public long Now => Scale(HostTsc - origin);
+    public long Now => (long)scale.Apply(HostTsc - origin);
 
     public DateTime UtcNow => host.UtcNow;
 
     public ITimer CreateTimer(Action expired) => new Timer(this, host.CreateTimer(expired));
-
-    private long Scale(ulong ticks) => hertz == hostHertz ? (long)ticks : (long)((UInt128)ticks * (ulong)hertz / (ulong)hostHertz);
 
     private sealed class Timer(TscClock clock, ITimer timer) : ITimer
     {

@@ -57,4 +57,26 @@ public sealed class HostTests
         Assert.False(model.Has(CpuFeature.Avx));
         Assert.False(model.Has(CpuFeature.ArchCapabilities));
     }
+
+    /// <summary>XSAVE's standard format is the processor's (SDM 1 13.5.6): on another's than the model's the guest is told where the components really are.</summary>
+    [Theory]
+    [InlineData("x86-64-v3,+pku", 2688u)]
+    [InlineData("x86-64-v3,+pku", 832u)]
+    [InlineData("x86-64-v3,+pku", 2432u)]
+    [InlineData("x86-64-v3", 0u)]
+    public void TheExtendedStateLiesWhereTheHostHasIt(string name, uint keys)
+    {
+        CpuModel asked = CpuModel.Parse(name);
+        KvmCpuidEntry[] all = [.. CpuFeatures.All.Select(info => (info.Leaf, info.Subleaf)).Distinct().Select(at =>
+            new KvmCpuidEntry { Leaf = at.Leaf, Subleaf = at.Subleaf, Eax = ~0u, Ebx = ~0u, Ecx = ~0u, Edx = ~0u })];
+        KvmHostTraits traits = new(
+            [.. all, new KvmCpuidEntry { Leaf = 0xD, Subleaf = 5, Eax = 64, Ebx = 1088 }, new KvmCpuidEntry { Leaf = 0xD, Subleaf = 9, Eax = 8, Ebx = keys }],
+            true, true, true, true, true, "kvm_amd", default);
+        CpuModel model = KvmCpuid.Filter(asked, traits, true);
+        KvmCpuidEntry[] entries = KvmCpuid.Entries(model, 0, 1, 1_000_000_000);
+        KvmCpuidEntry[] told = [.. entries.Where(entry => entry is { Leaf: 0xD, Subleaf: 9 })];
+        Assert.Equal(keys == 0 ? [] : [keys], told.Select(entry => entry.Ebx));
+        Assert.Equal(Math.Max(keys + 8, 832), entries.Single(entry => entry is { Leaf: 0xD, Subleaf: 0 }).Ecx);
+        Assert.Equal(keys == 0 ? 832 : (int)keys, new ExtendedStateLayout(model).Offset(ExtendedStateLayout.PkruNumber));
+    }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using Ringfence.Engine.Kvm.Native;
 
 namespace Ringfence.Engine.Kvm.Tests;
@@ -22,5 +23,14 @@ internal static class KvmHost
     {
         Open().Dispose();
         return new KvmEngine();
+    }
+
+    /// <summary>Whether XSAVE has where the last x87 instruction and its operand were. QEMU's own processors, "TCGTCGTCGTCG" in CPUID, leave zeros there.</summary>
+    public static bool KeepsX87Pointers { get; } = !X86Base.IsSupported || X86Base.CpuId(0x4000_0000, 0).Ebx != 0x5447_4354 || X86Base.CpuId(1, 0).Ecx >= 0;
+
+    public static KvmHostTraits Traits()
+    {
+        using KvmSystem system = Open();
+        return KvmHostTraits.Read(system);
     }
 }

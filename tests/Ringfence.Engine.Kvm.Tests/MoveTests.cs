@@ -98,7 +98,7 @@ public sealed class MoveTests
         a.jmp(next);
     }
 
-    /// <summary>Runs every processor on a thread of its own, and has all come out after a while.</summary>
+    /// <summary>Runs every processor on a thread of its own, and has all come out after a while, which is longer where a host needs longer to get anywhere.</summary>
     private static void RunAll(TinyGuest guest, TimeSpan time)
     {
         VcpuExit[] exits = new VcpuExit[guest.Vm.Vcpus.Count];
@@ -107,7 +107,9 @@ public sealed class MoveTests
         {
             thread.Start();
         }
+        int before = guest.Bus.Out.Count;
         Thread.Sleep(time);
+        SpinWait.SpinUntil(() => guest.Bus.Out.Count != before, TimeSpan.FromSeconds(30));
         foreach (IVcpu vcpu in guest.Vm.Vcpus)
         {
             vcpu.RequestExit();

@@ -33,6 +33,9 @@ public sealed record CpuModel
     /// <summary>What it advertises: never more than <see cref="Available"/>, and nothing without what it needs.</summary>
     public required FeatureSet Features { get; init; }
 
+    /// <summary>Where the standard format of XSAVE has AVX-512's first component and PKRU, if that is a real processor's affair; null for as the vendor's have it.</summary>
+    internal (int Opmask, int Pkru)? ExtendedStateOffsets { get; init; }
+
     public bool IsIntel => Vendor == "GenuineIntel";
 
     /// <summary>Named for no processor that was ever made: it may have what test suites expect of any.</summary>

@@ -33,8 +33,7 @@ internal readonly struct ExtendedStateLayout
         bool avx512 = model.Has(CpuFeature.Avx512F);
         User = X87 | Sse | (model.Has(CpuFeature.Avx) ? Avx : 0) | (avx512 ? Avx512 : 0) | (model.Has(CpuFeature.ProtectionKeys) ? Pkru : 0);
         // Intel's leave room for MPX and AVX-512, AMD's for what the processor has.
-        _opmaskOffset = model.IsIntel ? 1088 : 832;
-        _pkruOffset = model.IsIntel ? 2688 : avx512 ? 2432 : 832;
+        (_opmaskOffset, _pkruOffset) = model.ExtendedStateOffsets ?? (model.IsIntel ? (1088, 2688) : (832, avx512 ? 2432 : 832));
     }
 
     /// <summary>What XCR0 can enable.</summary>
