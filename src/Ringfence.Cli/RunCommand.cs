@@ -34,9 +34,10 @@ internal static class RunCommand
     public static int Run(RunOptions options, TextWriter output, TextWriter error)
     {
         IEngine engine;
+        TranslationCache cache = new(options.Verify ? null : options.TranslationCache, options.Verbose ? said => error.WriteLine($"ringfence: {said}") : null);
         try
         {
-            engine = ChooseEngine(options, error);
+            engine = ChooseEngine(options, cache, error);
         }
         catch (KvmException e)
         {
@@ -50,7 +51,7 @@ internal static class RunCommand
         }
         try
         {
-            return RunMachine(options, engine, output, error);
+            return RunMachine(options, engine, cache, output, error);
         }
         catch (MachineSpecException e)
         {
@@ -72,7 +73,7 @@ internal static class RunCommand
         }
     }
 
-    private static IEngine ChooseEngine(RunOptions options, TextWriter error)
+    private static IEngine ChooseEngine(RunOptions options, TranslationCache cache, TextWriter error)
     {
         string name = options.Engine;
         if (name == EngineNames.Auto && !options.PerfMap && !options.Verify)
@@ -105,10 +106,10 @@ internal static class RunCommand
         {
             throw new UsageException($"{(options.Verify ? "--verify" : "--perf-map")}: nothing is translated on this host");
         }
-        return new SoftwareEngine(mode with { CodeCache = options.CodeCache, PerfMap = options.PerfMap, Verify = options.Verify });
+        return new SoftwareEngine(mode with { CodeCache = options.CodeCache, PerfMap = options.PerfMap, Verify = options.Verify, Cache = options.TranslationCache is null ? null : cache });
     }
 
-    private static int RunMachine(RunOptions options, IEngine engine, TextWriter output, TextWriter error)
+    private static int RunMachine(RunOptions options, IEngine engine, TranslationCache cache, TextWriter output, TextWriter error)
     {
         using TextWriter? trace = OpenTrace(options, error);
         MachineEnd end;
@@ -162,6 +163,8 @@ internal static class RunCommand
             }
         }
         trace?.Flush();
+        // Nobody runs any more.
+        cache.Dispose();
         if (screen is not null)
         {
             ScreenReport.Write(screen, output);
@@ -177,7 +180,7 @@ internal static class RunCommand
         }
         if (stats is not null)
         {
-            error.Write(stats);
+            error.Write(stats with { Cache = options.TranslationCache is null ? null : cache.Describe() });
         }
         return code;
     }

@@ -38,6 +38,8 @@ internal sealed record RunOptions
 
     /// <summary>Bytes for each processor's translations.</summary>
     public int CodeCache { get; init; } = SoftwareOptions.DefaultCodeCache;
+    /// <summary>The folder in which translations are kept; null for none.</summary>
+    public string? TranslationCache { get; init; }
     public bool PerfMap { get; init; }
     public bool Verify { get; init; }
     public SerialKind Serial { get; init; } = SerialKind.Stdio;
@@ -93,6 +95,7 @@ internal sealed record RunOptions
             Cpu = raw.Cpu ?? CpuModelNames.Max,
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
             CodeCache = raw.CodeCache is null ? SoftwareOptions.DefaultCodeCache : ParseCodeCache(raw.CodeCache),
+            TranslationCache = ParseTranslationCache(raw.TranslationCache),
             PerfMap = raw.PerfMap,
             Verify = raw.Verify,
             Serial = serial,
@@ -145,6 +148,13 @@ internal sealed record RunOptions
             ? (int)bytes
             : throw new UsageException($"--code-cache: {text} cannot be: it has from 1M to 1G, in pages of 4K");
     }
+
+    private static string? ParseTranslationCache(string? text) => text switch
+    {
+        null or "on" => EngineChoice.CacheFolder,
+        "off" => null,
+        _ => NotEmpty("--translation-cache", text),
+    };
 
     private static int ParseCpus(string text) =>
         int.TryParse(text, out int cpus) && cpus is >= 1 and <= 255
@@ -209,6 +219,7 @@ internal sealed record RawRunOptions
     public string? Engine { get; init; }
 
     public string? CodeCache { get; init; }
+    public string? TranslationCache { get; init; }
     public string? Sandbox { get; init; }
     public bool PerfMap { get; init; }
     public bool Verify { get; init; }

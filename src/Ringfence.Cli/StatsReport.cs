@@ -14,6 +14,9 @@ namespace Ringfence.Cli;
 /// <param name="PeakMemory">The process's largest resident size in bytes; 0 if unknown.</param>
 internal sealed record StatsReport(TimeSpan Elapsed, IReadOnlyList<VcpuStatistics> Vcpus, long PeakMemory)
 {
+    /// <summary>What has become of translations kept for later runs; null if none are.</summary>
+    public IReadOnlyDictionary<string, long>? Cache { get; init; }
+
     public long Instructions => Vcpus.Sum(vcpu => vcpu.Instructions);
 
     public TimeSpan GuestTime => Sum(vcpu => vcpu.GuestTime);
@@ -75,6 +78,14 @@ internal sealed record StatsReport(TimeSpan Elapsed, IReadOnlyList<VcpuStatistic
         {
             Line(text, "translation", "");
             foreach ((string name, long count) in translation)
+            {
+                Line(text, "  " + name, Count(count));
+            }
+        }
+        if (Cache is { } cache)
+        {
+            Line(text, "translation cache", "");
+            foreach ((string name, long count) in cache)
             {
                 Line(text, "  " + name, Count(count));
             }

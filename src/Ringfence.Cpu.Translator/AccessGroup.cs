@@ -146,14 +146,15 @@ internal sealed class AccessFinder(bool is64, WrittenRegisters written)
         ref Instruction d = ref i.Decoded;
         Value stack = _values[Rsp];
         Value frame = _values[Rbp];
-        (int Register, Value Value)? moved = Moved(in d);
+        RegisterSum? sum = RegisterSum.Of(in d, is64);
+        Value source = sum is { } before ? _values[before.From] : default;
         foreach (int register in written.Of(in d))
         {
             _values[register] = New();
         }
-        if (moved is { } known)
+        if (sum is { } known)
         {
-            _values[known.Register] = known.Value;
+            _values[known.To] = source with { Offset = source.Offset + known.By };
         }
         switch (i.Kind)
         {
@@ -166,31 +167,6 @@ internal sealed class AccessFinder(bool is64, WrittenRegisters written)
             case NativeKind.Leave:
                 _values[Rsp] = frame with { Offset = frame.Offset + _word };
                 break;
-        }
-    }
-
-    /// <summary>The register that an instruction makes another one's value plus a constant, and that value.</summary>
-    private (int Register, Value Value)? Moved(in Instruction d)
-    {
-        if (d.Op0Kind != OpKind.Register || !d.Op0Register.IsGPR() || d.Op0Register.GetSize() != _word)
-        {
-            return null;
-        }
-        int to = RegionCompiler.Number(d.Op0Register);
-        switch (d.Mnemonic)
-        {
-            case Mnemonic.Add or Mnemonic.Sub when d.Op1Kind is OpKind.Immediate8to32 or OpKind.Immediate8to64 or OpKind.Immediate32 or OpKind.Immediate32to64:
-                long by = is64 ? (long)d.GetImmediate(1) : (int)d.GetImmediate(1);
-                return (to, _values[to] with { Offset = _values[to].Offset + (d.Mnemonic == Mnemonic.Add ? by : -by) });
-            case Mnemonic.Inc or Mnemonic.Dec:
-                return (to, _values[to] with { Offset = _values[to].Offset + (d.Mnemonic == Mnemonic.Inc ? 1 : -1) });
-            case Mnemonic.Mov when d.Op1Kind == OpKind.Register && d.Op1Register.IsGPR():
-                return (to, _values[RegionCompiler.Number(d.Op1Register)]);
-            case Mnemonic.Lea when d.MemoryIndex == Register.None && d.MemoryBase.IsGPR() && d.MemoryBase.GetSize() == _word:
-                Value other = _values[RegionCompiler.Number(d.MemoryBase)];
-                return (to, other with { Offset = other.Offset + (is64 ? (long)d.MemoryDisplacement64 : (int)d.MemoryDisplacement64) });
-            default:
-                return null;
         }
     }
 

@@ -4,6 +4,7 @@ using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.Translator.Library;
 using Ringfence.Host;
 
 namespace Ringfence.Cpu.Translator;
@@ -12,10 +13,12 @@ namespace Ringfence.Cpu.Translator;
 /// Translates blocks of one processor that run often, with what they lead to in their page (<see cref="Region"/>), to host code. Translations are
 /// found through the first op of their block; when memory for them is used up, all are forgotten, and all blocks with them.
 /// </summary>
-public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
+public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslationStore
 {
     /// <summary>Bytes of code memory that a region may need at most.</summary>
-    private const int Reserve = 256 << 10;
+    internal const int Reserve = 256 << 10;
+    /// <summary>Sites that it may need at most.</summary>
+    internal const int SitesReserve = 4096;
     private const ulong PageMask = Region.PageBytes - 1;
 
     private readonly Processor _processor;
@@ -31,14 +34,13 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     /// <summary>The handler of ways in.</summary>
     private readonly delegate*<CpuState*, Op*, Op*> _enter;
     private readonly OpArena _ops = new();
-    private readonly Dictionary<ulong, PageTranslations> _pages = [];
     private readonly PassedOnBinder _passedOnBinder = new();
     private PassedOnCode? _passedOn;
     private int _sites;
+    private int _released;
     private byte* _nowhere;
     private byte* _copy;
     private readonly Site** _filled;
-    private List<(nint Ops, int Count)> _copies = [];
 
     internal BlockTranslator(Processor processor, TranslatorOptions options)
     {
@@ -48,6 +50,8 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
         _e = new Emitter(_memory);
         _routines = new Routines(_e, options.Verify, (processor.Model.Features & CpuFeatures.PassedOn) != default);
         _kinds = new KindChoice(processor.State, new InstructionSet(processor.Model), options.Verify);
+        Exits = new NativeExits(this, processor);
+        _library = options.Verify ? null : options.Library?.For(processor.Model, _e.Position);
         _perfMap = options.PerfMap ? new PerfMap() : null;
         _perfMap?.Add(_e, _routines, _e.Position);
         _enter = &NativeEntry.Enter;
@@ -83,6 +87,9 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
     /// <summary>Checks what translated code does; null if nobody asked for that.</summary>
     internal Verifier? Verifier { get; }
 
+    /// <summary>What becomes of exits that are taken for the first time.</summary>
+    internal NativeExits Exits { get; }
+
     /// <summary>Host code of single instructions that have no other handler.</summary>
     internal PassedOnCode PassedOn => _passedOn ??= new PassedOnCode();
 
@@ -110,6 +117,7 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             ["flushes of sites"] = Statistics.SiteFlushes,
             ["blocks dropped"] = Statistics.Dropped,
             ["evictions"] = Statistics.Evictions,
+            ["regions from the library"] = Statistics.Installed,
         };
         if (Verifier is { } verifier)
         {
@@ -129,13 +137,13 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
 
     public void Translate(Op* hot)
     {
-        if (_e.Position + Reserve > _memory.Size || _sites + 4096 > _siteLimit)
+        if (!HasRoom)
         {
             Statistics.Evictions++;
             _processor.Blocks.Flush();
             return;
         }
-        long start = _processor.Clock.Now;
+        long begun = _processor.Clock.Now;
         ulong physical = hot->AddressMask & ~PageMask;
         byte* page = _processor.Mmu.HostPage(physical);
         if (page == null)
@@ -143,12 +151,19 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             HotBlock.GiveUp(hot);
             return;
         }
+        int offset = (int)(hot->AddressMask & PageMask);
+        if (Find(physical, offset, page) != null)
+        {
+            // Only if another processor has just written to it, is it no way in now.
+            hot->Immediate = hot->Scale == HotBlock.Counts ? (ulong)Threshold : hot->Immediate;
+            return;
+        }
         // Other processors may be writing to it: what is decoded and what is written again must be the same.
         Buffer.MemoryCopy(page, _copy, Region.PageBytes, Region.PageBytes);
         page = _copy;
-        Region region = new(page, (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64, offset => (nint)Known(physical + (ulong)offset), _kinds.Refine,
+        Region region = new(page, (_s->Mode & CodeMode.BitsMask) == CodeMode.Bits64, at => (nint)Known(physical + (ulong)at), _kinds.Refine,
             _log != null);
-        region.Grow((int)(hot->AddressMask & PageMask));
+        region.Grow(offset);
         if (region.Blocks.Count == 0)
         {
             // It has just changed, and whoever did it is about to say so; or it is no block any more.
@@ -165,66 +180,38 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             }
             return;
         }
-        int before = _e.Position;
-        _copies = [];
-        new RegionCompiler(_e, _routines, this, page, region, _s->Mode) { Log = _log }.Compile();
-        if (!_pages.TryGetValue(physical, out PageTranslations? translations))
+        int start = _e.Position;
+        int firstSite = _sites;
+        RegionCompiler compiler = new(_e, _routines, this, page, region, _s->Mode, _regions.Count) { Log = _log };
+        compiler.Compile();
+        RegionCode code = new(start, physical, _s->Mode, EntriesOf(region, page, _s->Mode, start), compiler.Exits);
+        if (_library is not null)
         {
-            _pages[physical] = translations = new PageTranslations();
+            RegionImage.Header counts = new() { Sites = _sites - firstSite, Instructions = all, NativeInstructions = native };
+            ReadOnlySpan<byte> written = new(_memory.Write + start, _e.Position - start);
+            _library.Add(RegionImage.Make(in counts, code, page, written, OffsetOf(firstSite) - Host.StateBias, compiler, _e));
         }
-        translations.Copies.AddRange(_copies);
-        foreach (RegionBlock block in region.Blocks)
+        for (int i = 0; i < region.Blocks.Count; i++)
         {
-            translations.Blocks.Add(((nint)block.Hot, block.Entry.At, block.Stale.At));
-            block.Hot->Extra = (byte)block.LiveIn;
-            block.Hot->Scale = HotBlock.Translated;
-            block.Hot->Handler = _enter;
-            block.Hot->Immediate = (ulong)_e.Address(block.Entry.At);
+            code.Ops[i] = (nint)region.Blocks[i].Hot;
         }
-        _perfMap?.Add(_e, region, _s->Rip & ~PageMask, _s->Mode, _e.Position);
         Statistics.Regions++;
         Statistics.Blocks += region.Blocks.Count;
         Statistics.Instructions += all;
         Statistics.NativeInstructions += native;
-        Statistics.CodeBytes += _e.Position - before;
-        Statistics.Nanoseconds += _processor.Clock.Now - start;
-    }
-
-    /// <summary>Translations stay where they are until memory is needed; their ways in lead out again, to decode anew.</summary>
-    public bool Drop(ulong physicalPage)
-    {
-        if (!_pages.Remove(physicalPage, out PageTranslations? translations))
-        {
-            return false;
-        }
-        Verifier?.Outdate();
-        int position = _e.Position;
-        foreach ((nint hot, int entry, int stale) in translations.Blocks)
-        {
-            ((Op*)hot)->Scale = HotBlock.Passes;
-            _e.Position = entry;
-            _e.Transfer(0xE9, stale);
-        }
-        _e.Position = position;
-        foreach ((nint ops, int count) in translations.Copies)
-        {
-            for (int i = 0; i < count; i++)
-            {
-                ((Op*)ops)[i].Handler = &ControlFlow.Stale;
-            }
-        }
-        Statistics.Dropped += translations.Blocks.Count;
-        return true;
+        Activate(code);
+        Statistics.Nanoseconds += _processor.Clock.Now - begun;
     }
 
     public void Flush()
     {
-        _pages.Clear();
+        ForgetRegions();
         Verifier?.Forget();
         _ops.Clear();
         NewMissed();
         TranslationsChanged();
         _e.Position = _start;
+        _released = 0;
         _sites = 0;
     }
 
@@ -243,31 +230,11 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
 
     int ITranslationStore.NewSite()
     {
-        int offset = JumpTable.Offset + JumpTable.Bytes + (_sites++ * sizeof(Site));
+        int offset = OffsetOf(_sites++);
         Site* site = (Site*)((byte*)_s + offset);
         site->Tag = Site.Empty;
         site->Addend = (ulong)_nowhere - Site.Empty;
         return offset;
-    }
-
-    Op* ITranslationStore.CopyOps(Op* ops, int count, out Op* copy)
-    {
-        copy = _ops.New(count + 1);
-        for (int i = 0; i < count; i++)
-        {
-            copy[i] = ops[i];
-        }
-        _copies.Add(((nint)copy, count + 1));
-        Op* resume = copy + count;
-        *resume = new Op { Handler = _enter, IpOffset = (ushort)(ops->IpOffset + ops->Length), Ordinal = (byte)(ops->Ordinal + 1) };
-        return resume;
-    }
-
-    Op* ITranslationStore.NewEdge(int position)
-    {
-        Op* edge = _ops.New();
-        *edge = new Op { Handler = &NativeEntry.Follow, Immediate = (ulong)(_memory.Write + position), AddressMask = (ulong)_e.Address(position) };
-        return edge;
     }
 
     internal static JumpTableEntry* JumpEntry(CpuState* s, int index) => (JumpTableEntry*)((byte*)s + JumpTable.Offset) + index;
@@ -280,10 +247,23 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
 
     private JumpTableEntry* JumpEntry(int index) => JumpEntry(_s, index);
 
+    /// <summary>Once a mebibyte: what it costs is felt otherwise. Exits that have been taken for the first time were written to again.</summary>
+    private void ReleaseWritten()
+    {
+        const int Piece = 1 << 20;
+        if (_e.Position - _released > Piece)
+        {
+            int end = _e.Position & ~(Region.PageBytes - 1);
+            _memory.ReleaseWritten(0, end);
+            _released = end;
+        }
+    }
+
     private void NewMissed()
     {
         _s->Translated.Missed = _ops.New();
         *_s->Translated.Missed = new Op { Handler = &NativeEntry.Miss };
+        _left = _ops.New();
     }
 
     private Op* Known(ulong physical)
@@ -314,15 +294,6 @@ public sealed unsafe class BlockTranslator : IBlockTranslator, ITranslationStore
             _passedOn?.Dispose();
             _memory.Dispose();
         }
-    }
-
-    /// <summary>What was made of one page.</summary>
-    private sealed class PageTranslations
-    {
-        /// <summary>Where blocks are entered, and where their code goes when it is worth nothing any more.</summary>
-        public List<(nint Hot, int Entry, int Stale)> Blocks { get; } = [];
-
-        public List<(nint Ops, int Count)> Copies { get; } = [];
     }
 }
 

@@ -50,7 +50,15 @@ internal sealed class Label
 /// <summary>Writes machine code: the few instructions that surround a guest's own.</summary>
 internal sealed unsafe class Emitter(CodeMemory memory)
 {
+    /// <summary>Displacements from here on are those of sites.</summary>
+    private static readonly int s_firstSite = JumpTable.Offset + JumpTable.Bytes - Host.StateBias;
+
     private readonly byte* _base = memory.Write;
+
+    /// <summary>Positions of what depends on where the code, its sites and the routines lie: displacements of sites, and those that lead to routines.</summary>
+    public List<int> SiteReferences { get; } = [];
+
+    public List<int> RoutineReferences { get; } = [];
 
     /// <summary>Offset of the next byte in the code memory.</summary>
     public int Position { get; set; }
@@ -107,10 +115,11 @@ internal sealed unsafe class Emitter(CodeMemory memory)
         Displacement(label);
     }
 
-    /// <summary>A jump or call (0xE9, 0xE8) to a place that is known.</summary>
+    /// <summary>A jump or call (0xE9, 0xE8) to a routine.</summary>
     public void Transfer(int opcode, int position)
     {
         Byte(opcode);
+        RoutineReferences.Add(Position);
         Int32(position - Position - 4);
     }
 
@@ -253,6 +262,10 @@ internal sealed unsafe class Emitter(CodeMemory memory)
         }
         if (!none)
         {
+            if (@base == Host.State && displacement >= s_firstSite)
+            {
+                SiteReferences.Add(Position);
+            }
             Number(small, displacement);
         }
     }

@@ -23,7 +23,7 @@ internal static unsafe class NativeEntry
         s->HostFlags = (ushort)((flags << 8) | 0x200 | ((flags >> 11) & 1));
         Op* next = s->Translated.Enter(s, (nint)o->Immediate);
         TakeFlags(s);
-        return next;
+        return NativeExits.IsMark(next) ? ((BlockTranslator)Processor.Of(s).Translator!).Exits.Follow((long)next) : next;
     }
 
     /// <summary>From <see cref="CpuState.HostFlags"/>.</summary>
@@ -66,18 +66,6 @@ internal static unsafe class NativeEntry
     }
 
     public static bool IsEntry(Op* op) => op->Scale == HotBlock.Translated;
-
-    /// <summary>A direct jump whose target was not translated: it may be by now.</summary>
-    public static Op* Follow(CpuState* s, Op* o)
-    {
-        Op* next = ControlFlow.Dispatch(s);
-        if (next != null && IsEntry(next))
-        {
-            s->Translated.Links++;
-            *(int*)o->Immediate = (int)((long)next->Immediate - (long)o->AddressMask - sizeof(int));
-        }
-        return next;
-    }
 
     /// <summary>An indirect jump, or one to another page, that did not find its target in the table.</summary>
     public static Op* Miss(CpuState* s, Op* o)

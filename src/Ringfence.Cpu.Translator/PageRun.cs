@@ -88,10 +88,10 @@ internal sealed class PageRun
             {
                 return false;
             }
-            (int Register, long By)? added = Added(in i.Decoded);
+            RegisterSum? added = Added(in i.Decoded);
             foreach (int register in written.Of(in i.Decoded))
             {
-                _steps[register] = added?.Register == register ? _steps[register] + added.Value.By : null;
+                _steps[register] = added?.To == register ? _steps[register] + added.Value.By : null;
             }
         }
         return true;
@@ -115,23 +115,8 @@ internal sealed class PageRun
 
     private static bool IsPinned(Register register) => !register.IsGPR() || RegionCompiler.HostOf(RegionCompiler.Number(register)) >= 0;
 
-    private static (int Register, long By)? Added(in Instruction d)
-    {
-        if (d.Op0Kind != OpKind.Register || !d.Op0Register.IsGPR64())
-        {
-            return null;
-        }
-        int to = RegionCompiler.Number(d.Op0Register);
-        return d.Mnemonic switch
-        {
-            Mnemonic.Add when d.Op1Kind is OpKind.Immediate8to64 or OpKind.Immediate32to64 => (to, (long)d.GetImmediate(1)),
-            Mnemonic.Sub when d.Op1Kind is OpKind.Immediate8to64 or OpKind.Immediate32to64 => (to, -(long)d.GetImmediate(1)),
-            Mnemonic.Inc => (to, 1),
-            Mnemonic.Dec => (to, -1),
-            Mnemonic.Lea when d.MemoryIndex == Register.None && d.MemoryBase == d.Op0Register => (to, (long)d.MemoryDisplacement64),
-            _ => null,
-        };
-    }
+    /// <summary>By how much an instruction moves a register on, if it does.</summary>
+    private static RegisterSum? Added(in Instruction d) => RegisterSum.Of(in d, true) is { } sum && sum.To == sum.From ? sum : null;
 
     private bool FindAccesses(RegionBlock block, Func<GuestInstruction, int> alignmentOf)
     {
@@ -144,7 +129,7 @@ internal sealed class PageRun
             }
             if (Added(in i.Decoded) is { } added)
             {
-                moved[added.Register] += added.By;
+                moved[added.To] += added.By;
             }
         }
         return _accesses.TrueForAll(a => a.Span <= MaximumSpan && Math.Abs(a.Step) <= MaximumStep && a.Step % a.Alignment == 0);

@@ -44,17 +44,22 @@ internal sealed class PerfMap
 
     /// <param name="page">The linear address of the region's page.</param>
     /// <param name="end">Where the region's code ends.</param>
-    public void Add(Emitter e, Region region, ulong page, uint mode, int end)
+    public void Add(Emitter e, RegionCode region, ulong page, int end)
     {
+        uint mode = region.Mode;
         string kind = ((mode & CodeMode.BitsMask) == CodeMode.Bits64 ? "64" : "32") + ((mode & CodeMode.User) != 0 ? " user" : " system");
-        int last = 0;
-        foreach (RegionBlock block in region.Blocks)
+        int last = region.Start;
+        foreach (RegionEntry block in region.Entries)
         {
-            Line(e, block.CodeStart, block.CodeEnd, string.Create(CultureInfo.InvariantCulture,
-                $"guest 0x{page + (ulong)block.Offset:x}+{block.End - block.Offset} {kind}"));
-            last = Math.Max(last, block.CodeEnd);
+            if (block.IsWitness)
+            {
+                continue;
+            }
+            Line(e, region.Start + block.CodeStart, region.Start + block.CodeEnd, string.Create(CultureInfo.InvariantCulture,
+                $"guest 0x{page + block.Offset:x}+{block.Bytes} {kind}"));
+            last = Math.Max(last, region.Start + block.CodeEnd);
         }
-        Line(e, last, end, string.Create(CultureInfo.InvariantCulture, $"guest 0x{page + (ulong)region.Blocks[0].Offset:x} {kind} rare ways"));
+        Line(e, last, end, string.Create(CultureInfo.InvariantCulture, $"guest 0x{page + region.Entries[0].Offset:x} {kind} rare ways"));
         Write();
     }
 

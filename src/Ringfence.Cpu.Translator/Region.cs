@@ -2,6 +2,7 @@ using Iced.Intel;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.Translator.Library;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -38,6 +39,11 @@ internal sealed unsafe class GuestInstruction
 
     public MemoryAccess? Stack { get; set; }
 
+    /// <summary>Its fields of 32 bits that may have other values in code that is otherwise the same.</summary>
+    public MovableField? Displacement { get; set; }
+
+    public MovableField? Immediate { get; set; }
+
     /// <summary>Flags that someone may read after it.</summary>
     public RflagsBits LiveAfter { get; set; }
 
@@ -50,6 +56,9 @@ internal sealed unsafe class GuestInstruction
 internal sealed unsafe class RegionBlock
 {
     public int Offset { get; init; }
+
+    /// <summary>Its place among the region's.</summary>
+    public int Number { get; init; }
 
     /// <summary>Its op that counts: what becomes the way in.</summary>
     public Op* Hot { get; init; }
@@ -110,6 +119,7 @@ internal sealed unsafe class Region
     private readonly Action<GuestInstruction> _refine;
     private readonly PageReader _reader;
     private readonly Decoder _decoder;
+    private readonly Dictionary<int, RflagsBits> _outside = [];
     private int _instructions;
 
     /// <param name="alone">One block only, of which all ways lead out: for <see cref="Verifier"/>.</param>
@@ -134,6 +144,11 @@ internal sealed unsafe class Region
 
     /// <summary>In the order in which code is to be laid out: a block's follower comes after it where possible.</summary>
     public List<RegionBlock> Blocks { get; } = [];
+
+    public List<MovableField> Fields { get; } = [];
+
+    /// <summary>Bytes elsewhere in the page that say that flags are dead.</summary>
+    public List<(int Offset, int Bytes)> Witnesses { get; } = [];
 
     public Dictionary<int, RegionBlock> ByOffset { get; } = [];
 
@@ -196,7 +211,7 @@ internal sealed unsafe class Region
         {
             return null;
         }
-        RegionBlock block = new() { Offset = offset, Hot = hot };
+        RegionBlock block = new() { Offset = offset, Number = Blocks.Count, Hot = hot };
         Op* op = hot + 1;
         Op* end = hot + hot->Source;
         int limit = offset + hot->Displacement;
@@ -216,6 +231,10 @@ internal sealed unsafe class Region
             }
             _refine(instruction);
             SetFlags(instruction);
+            if (_is64)
+            {
+                MovableField.Note(instruction, _decoder.GetConstantOffsets(in decoded), new ReadOnlySpan<byte>(_page + at, decoded.Length), block, Fields);
+            }
             block.Instructions.Add(instruction);
             at += decoded.Length;
             _instructions++;
@@ -297,14 +316,54 @@ internal sealed unsafe class Region
     public RflagsBits LiveAt(int? offset) =>
         offset is not { } at ? RflagsBits.None
             : Alone ? AllFlags
-            : ByOffset.TryGetValue(at, out RegionBlock? block) ? block.LiveIn
-            : Translated(at) is var op && op != null ? (RflagsBits)op->Extra : AllFlags;
+            : ByOffset.TryGetValue(at, out RegionBlock? block) ? block.LiveIn : LiveOutside(at);
 
-    /// <summary>The way into a block of the same page that another region has, or null.</summary>
-    public Op* Translated(int offset)
+    /// <summary>Which flags may be read at a block of the page that is not of the region, as far as its first instructions tell. Those become part of what the
+    /// region is made of.</summary>
+    private RflagsBits LiveOutside(int offset)
     {
-        Op* op = !Alone && offset is >= 0 and < PageBytes ? (Op*)_find(offset) : null;
-        return op != null && NativeEntry.IsEntry(op) ? op : null;
+        if (!_outside.TryGetValue(offset, out RflagsBits live))
+        {
+            _outside.Add(offset, live = Look(offset, out int bytes));
+            if (live != AllFlags)
+            {
+                Witnesses.Add((offset, bytes));
+            }
+        }
+        return live;
+    }
+
+    private RflagsBits Look(int offset, out int bytes)
+    {
+        const int MostInstructions = 8;
+        bytes = 0;
+        Op* hot = offset is >= 0 and < PageBytes ? (Op*)_find(offset) : null;
+        if (hot == null || !HotBlock.IsOf(hot, new ReadOnlySpan<byte>(_page + offset, hot->Displacement)))
+        {
+            return AllFlags;
+        }
+        RflagsBits live = RflagsBits.None;
+        RflagsBits open = AllFlags;
+        _reader.Position = offset;
+        _decoder.IP = Bias + (ulong)offset;
+        for (int i = 0; i < MostInstructions && open != RflagsBits.None && bytes < hot->Displacement; i++)
+        {
+            _decoder.Decode(out Instruction decoded);
+            ConstantOffsets offsets = _decoder.GetConstantOffsets(in decoded);
+            GuestInstruction instruction = new() { Decoded = decoded, Form = CodeForm.Of(decoded.Code), Kind = CodeForm.Of(decoded.Code).Kind };
+            _refine(instruction);
+            if (decoded.FlowControl != FlowControl.Next || instruction.Kind == NativeKind.None
+                || offsets.DisplacementSize == MovableField.Bytes || offsets.ImmediateSize == MovableField.Bytes)
+            {
+                // Constants may be others where the rest is the same.
+                break;
+            }
+            SetFlags(instruction);
+            live |= open & instruction.Reads;
+            open &= ~instruction.Kills;
+            bytes += decoded.Length;
+        }
+        return bytes == 0 ? AllFlags : live | open;
     }
 
     /// <summary>The bytes of one page; past its end there is nothing.</summary>

@@ -1,5 +1,4 @@
 using Iced.Intel;
-using Ringfence.Cpu.Interpreter;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -221,12 +220,11 @@ internal sealed unsafe partial class RegionCompiler
         if (_region.Alone)
         {
             SyncFlags(live);
-            EmitExit(null, offset, 0);
+            EmitExit(offset);
             return;
         }
         bool known = _region.ByOffset.TryGetValue(offset, out RegionBlock? target);
-        Op* elsewhere = known ? null : _region.Translated(offset);
-        SyncFlags(known ? target!.LiveIn : elsewhere != null ? live & (RflagsBits)elsewhere->Extra : live);
+        SyncFlags(known ? target!.LiveIn : live & _region.LiveAt(offset));
         if (offset <= from && target is not { IsLoop: true })
         {
             Attend(offset);
@@ -237,17 +235,10 @@ internal sealed unsafe partial class RegionCompiler
             _e.Jump(target!.Entry);
             return;
         }
-        if (elsewhere != null)
-        {
-            _e.Byte(0xE9);
-            _e.Int32((int)((long)elsewhere->Immediate - _e.Address(_e.Position) - sizeof(int)));
-            return;
-        }
         // Until the target is translated this jump goes nowhere: to what comes after it.
         _e.Byte(0xE9);
-        int position = _e.Position;
         _e.Int32(0);
-        EmitExit(_store.NewEdge(position), offset, 0);
+        EmitExit(new RegionExit { Kind = ExitKind.Edge }, offset, 0);
     }
 
     /// <summary>Leaves, to go on at a place in this page, if the outer loop is wanted. The flags are in the state.</summary>
@@ -259,7 +250,7 @@ internal sealed unsafe partial class RegionCompiler
         _cold.Add(() =>
         {
             _e.Bind(attend);
-            EmitExit(null, offset, 0);
+            EmitExit(offset);
         });
     }
 

@@ -69,6 +69,7 @@ internal sealed unsafe partial class RegionCompiler
             registers[operand] = host;
         }
         _recoder.Write(_page + i.Offset, _is64, in d, i.Form, registers, inMemory);
+        NoteField(i.Immediate);
         for (int operand = 0; operand < i.Form.Fields.Length; operand++)
         {
             if (registers[operand] is Host.Scratch or Host.Address && d.GetOpRegister(operand).IsGPR() && IsWritten(i, operand))
@@ -307,6 +308,7 @@ internal sealed unsafe partial class RegionCompiler
         {
             _e.Memory(_is64, 0xC7, 0, Host.Address, displacement);
             _e.Int32((int)d.GetImmediate(0));
+            NoteField(i.Immediate);
         }
         MoveStack(-WordBytes);
     }

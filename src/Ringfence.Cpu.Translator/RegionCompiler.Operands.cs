@@ -33,6 +33,7 @@ internal sealed unsafe partial class RegionCompiler
         {
             _e.Load(to, StateOffsets.CodePage);
             _e.LoadAddress(wide, to, to, (int)Region.FromPage(d.IPRelativeMemoryAddress) + adjust);
+            NoteField(_instruction.Displacement);
             return;
         }
         int displacement = (int)d.MemoryDisplacement64 + adjust;
@@ -47,6 +48,7 @@ internal sealed unsafe partial class RegionCompiler
                     return;
                 }
                 _e.LoadAddress(wide, to, @base, displacement);
+                NoteField(_instruction.Displacement);
                 return;
             }
             if (wide)
@@ -54,6 +56,7 @@ internal sealed unsafe partial class RegionCompiler
                 // Sign-extended.
                 _e.Register(true, 0xC7, 0, to);
                 _e.Int32(displacement);
+                NoteField(_instruction.Displacement);
                 return;
             }
             _e.MoveImmediate(to, (uint)displacement);
@@ -62,6 +65,7 @@ internal sealed unsafe partial class RegionCompiler
         int index = Fetch(Number(d.MemoryIndex), Host.Scratch);
         int scale = System.Numerics.BitOperations.TrailingZeroCount(d.MemoryIndexScale);
         _e.Memory(wide, 0x8D, to, @base, index, scale, displacement);
+        NoteField(_instruction.Displacement);
     }
 
     /// <summary>Brings the linear address of the instruction's memory operand into <see cref="Host.Address"/>. <see cref="Host.Scratch"/> is lost, no

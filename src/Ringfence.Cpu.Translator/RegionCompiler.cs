@@ -1,6 +1,7 @@
+using System.Runtime.InteropServices;
 using Iced.Intel;
-using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.Translator.Library;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -14,6 +15,11 @@ internal sealed unsafe partial class RegionCompiler
     private readonly Recoder _recoder;
     private readonly Routines _routines;
     private readonly ITranslationStore _store;
+    private readonly int _number;
+    private readonly int _start;
+    private readonly List<RegionExit> _exits = [];
+    private readonly List<(int At, MovableField Field)> _fieldReferences = [];
+    private int _classes;
     private readonly byte* _page;
     private readonly Region _region;
     private readonly bool _is64;
@@ -29,7 +35,8 @@ internal sealed unsafe partial class RegionCompiler
     /// <summary>Which of the guest's vector registers are known to be in the host's: none, <see cref="Routines.LegacyLoaded"/>, <see cref="Routines.AllLoaded"/>.</summary>
     private int _vectors;
 
-    public RegionCompiler(Emitter emitter, Routines routines, ITranslationStore store, byte* page, Region region, uint mode)
+    /// <param name="number">The region's, for the marks of its exits.</param>
+    public RegionCompiler(Emitter emitter, Routines routines, ITranslationStore store, byte* page, Region region, uint mode, int number)
     {
         _e = emitter;
         _recoder = new Recoder(emitter);
@@ -38,6 +45,8 @@ internal sealed unsafe partial class RegionCompiler
         _page = page;
         _region = region;
         _mode = mode;
+        _number = number;
+        _start = emitter.Position;
         _is64 = (mode & CodeMode.BitsMask) == CodeMode.Bits64;
         _accesses = new AccessFinder(_is64, _written);
     }
@@ -47,8 +56,18 @@ internal sealed unsafe partial class RegionCompiler
     /// <summary>What notes stores when translations are checked, or null.</summary>
     public StoreLog? Log { get; init; }
 
+    /// <summary>Ways out that lead to ops.</summary>
+    public RegionExit[] Exits => [.. _exits];
+
+    public IReadOnlyList<MovableField> Fields => _region.Fields;
+
+    /// <summary>Positions of 32 bits that a field of the guest's code has a part in.</summary>
+    public IReadOnlyList<(int At, MovableField Field)> FieldReferences => _fieldReferences;
+
     public void Compile()
     {
+        _e.SiteReferences.Clear();
+        _e.RoutineReferences.Clear();
         for (int i = 0; i < _region.Blocks.Count; i++)
         {
             Compile(_region.Blocks[i], i + 1 < _region.Blocks.Count ? _region.Blocks[i + 1] : null);
@@ -60,7 +79,7 @@ internal sealed unsafe partial class RegionCompiler
         foreach (RegionBlock block in _region.Blocks)
         {
             _e.Bind(block.Stale);
-            EmitExit(null, block.Offset, 0);
+            EmitExit(block.Offset);
         }
     }
 
@@ -70,6 +89,7 @@ internal sealed unsafe partial class RegionCompiler
         block.CodeStart = _e.Position;
         _accesses.Find(block);
         block.Run = _is64 && !_region.Alone ? PageRun.Find(block, _written, i => MustBeAligned(i, i.Decoded.MemorySize.GetSize()) ? i.Decoded.MemorySize.GetSize() : 1) : null;
+        MovableField.Join(block, ref _classes);
         Begin(block);
         _vectors = 0;
         _x87 = false;
@@ -172,27 +192,56 @@ internal sealed unsafe partial class RegionCompiler
         bool ends = _block.Ended && i == _block.Instructions[^1];
         if (ends)
         {
-            EmitExit(i.First, _block.Offset, _block.Instructions.Count);
+            EmitExit(To(ExitKind.Op, _block, i), _block.Offset, _block.Instructions.Count);
             return;
         }
-        Op* resume = _store.CopyOps(i.First, i.Ops, out Op* copy);
-        EmitExit(copy, _block.Offset, _block.Instructions.Count);
-        resume->Immediate = (ulong)_e.Address(_e.Position);
+        EmitExit(To(ExitKind.Aside, _block, i), _block.Offset, _block.Instructions.Count);
+        CollectionsMarshal.AsSpan(_exits)[^1].Resume = _e.Position - _start;
         _e.StateImmediate(true, 0, StateOffsets.Retired, _block.Instructions.Count);
         _flags = FlagHome.Memory;
         _vectors = 0;
         _x87 = false;
     }
 
-    /// <summary>Goes back to the outer loop, or to an op.</summary>
+    /// <summary>The last 32 bits written are a field's value, or that and something.</summary>
+    private void NoteField(MovableField? field)
+    {
+        if (field != null)
+        {
+            _fieldReferences.Add((_e.Position - MovableField.Bytes, field));
+        }
+    }
+
+    private static RegionExit To(ExitKind kind, RegionBlock block, GuestInstruction i) => new()
+    {
+        Kind = kind,
+        Block = (byte)block.Number,
+        Op = (ushort)(i.First - block.Hot),
+        Ops = (byte)i.Ops,
+        Ordinal = i.First->Ordinal,
+        IpOffset = i.First->IpOffset,
+    };
+
+    /// <summary>Goes to an op.</summary>
     /// <param name="offset">RIP, in the page.</param>
     /// <param name="uncounted">Instructions that were counted and have not run.</param>
-    private void EmitExit(Op* op, int offset, int uncounted)
+    private void EmitExit(RegionExit exit, int offset, int uncounted)
     {
         _e.Transfer(0xE8, _routines.Exit);
-        _e.Int64((long)op);
+        exit.Position = _e.Position - _start;
+        _e.Int64(NativeExits.Mark(_number, _exits.Count));
+        _exits.Add(exit);
         _e.Int32(offset);
         _e.Int32(uncounted);
+    }
+
+    /// <summary>Goes back to the outer loop.</summary>
+    private void EmitExit(int offset)
+    {
+        _e.Transfer(0xE8, _routines.Exit);
+        _e.Int64(0);
+        _e.Int32(offset);
+        _e.Int32(0);
     }
 
     /// <summary>Where to go if host code cannot do the present instruction. The flags are in the state or dead.</summary>
@@ -201,7 +250,7 @@ internal sealed unsafe partial class RegionCompiler
         if (_leave == null)
         {
             Label leave = _leave = new Label();
-            Op* op = _instruction.First;
+            RegionExit exit = To(ExitKind.Op, _block, _instruction);
             int offset = _block.Offset;
             int count = _block.Instructions.Count;
             X87Pointers pointers = _pointers;
@@ -209,7 +258,7 @@ internal sealed unsafe partial class RegionCompiler
             {
                 _e.Bind(leave);
                 Write(pointers);
-                EmitExit(op, offset, count);
+                EmitExit(exit, offset, count);
             });
         }
         return _leave;
@@ -217,15 +266,8 @@ internal sealed unsafe partial class RegionCompiler
 }
 
 /// <summary>What a region's compiler needs of the translator.</summary>
-internal unsafe interface ITranslationStore
+internal interface ITranslationStore
 {
     /// <summary>The offset from the state's start of a new site.</summary>
     int NewSite();
-
-    /// <summary>Copies an instruction's ops; the op that is returned comes after them and goes back to translated code.</summary>
-    Op* CopyOps(Op* ops, int count, out Op* copy);
-
-    /// <summary>An op for a direct jump to a block that is not translated yet.</summary>
-    /// <param name="position">Of the jump's displacement, to be changed when it is.</param>
-    Op* NewEdge(int position);
 }

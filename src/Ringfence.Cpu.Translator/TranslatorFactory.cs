@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
+using Ringfence.Cpu.Translator.Library;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -12,7 +13,9 @@ namespace Ringfence.Cpu.Translator;
 /// <param name="PerfMap">Names translations for Linux's perf, in /tmp/perf-PID.map.</param>
 /// <param name="Verify">Runs each translated block on the interpreter too; a difference is a <see cref="TranslationDifferenceException"/>. Nobody else may
 /// write to guest memory meanwhile: one processor only.</param>
-public sealed record TranslatorOptions(int CodeBytes = 64 << 20, int Threshold = 24, int Sites = 1 << 20, bool PerfMap = false, bool Verify = false)
+/// <param name="Library">Where translations are kept for other processors and other runs; null for nowhere. Not used where translations are checked.</param>
+public sealed record TranslatorOptions(int CodeBytes = 64 << 20, int Threshold = 24, int Sites = 1 << 20, bool PerfMap = false, bool Verify = false,
+    TranslationLibrary? Library = null)
 {
     /// <summary>As many as that much code may come to need.</summary>
     public static int SitesFor(int codeBytes) => Math.Max(codeBytes / 64, 1 << 14);
@@ -31,6 +34,9 @@ public sealed class TranslatorStatistics
     public long NativeInstructions { get; internal set; }
 
     public long CodeBytes { get; internal set; }
+
+    /// <summary>Regions that were not compiled, since the library had them.</summary>
+    public long Installed { get; internal set; }
 
     /// <summary>How often the memory for translations was full.</summary>
     public long Evictions { get; internal set; }

@@ -15,6 +15,12 @@ public interface IProcessorBus
     /// <param name="size">1, 2, 4 or 8 bytes.</param>
     void WriteMemory(ulong address, int size, ulong value);
 
+    /// <summary>What <see cref="ReadPort"/> comes to, asked for once: a bus that only passes calls on says to whom.</summary>
+    Func<ushort, int, uint> PortReader => ReadPort;
+
+    /// <summary>Likewise <see cref="WritePort"/>.</summary>
+    Action<ushort, int, uint> PortWriter => WritePort;
+
     /// <summary>The INTA cycle of the 8259 pair: a vector, or -1 if the request is gone.</summary>
     int AcknowledgeExternalInterrupt();
 

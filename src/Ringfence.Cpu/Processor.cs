@@ -18,8 +18,12 @@ namespace Ringfence.Cpu;
 public sealed unsafe partial class Processor : IDisposable
 {
     private readonly IProcessorBus _bus;
+    private readonly Func<ushort, int, uint> _readPort;
+    private readonly Action<ushort, int, uint> _writePort;
     private readonly IClock _clock;
     private GCHandle _self;
+    /// <summary>Of <see cref="Attentions.AnyNmi"/>: NMIs that wait until the one that is being handled has ended. Only while the processor runs.</summary>
+    private int _heldNmis;
     /// <summary>See <see cref="LimitTurns"/>.</summary>
     private int _turnsLeft;
 
@@ -35,6 +39,8 @@ public sealed unsafe partial class Processor : IDisposable
             throw new ArgumentException($"the processor '{model.Name}' is only for those that translate", nameof(model));
         }
         _bus = bus;
+        _readPort = bus.PortReader;
+        _writePort = bus.PortWriter;
         _clock = clock;
         Model = model;
         ApicId = apicId;
@@ -97,6 +103,9 @@ public sealed unsafe partial class Processor : IDisposable
 
     /// <summary>Measure <see cref="BusNanoseconds"/>; off by default, since it costs two looks at the clock for each exit.</summary>
     public bool MeasureBus { get; set; }
+
+    /// <summary>Exits are traced or measured, not only counted.</summary>
+    private bool IsObserved => Trace is not null || MeasureBus;
 
     internal Mmu Mmu { get; }
 
@@ -228,6 +237,7 @@ public sealed unsafe partial class Processor : IDisposable
         CodeRequests.EnterGuest();
         RunResult result = RunGuest();
         CodeRequests.LeaveGuest();
+        ReleaseNmis();
         return result;
     }
 
@@ -402,9 +412,30 @@ public sealed unsafe partial class Processor : IDisposable
         if (Delivery.NmiBlocked)
         {
             Delivery.NmiBlocked = false;
+            ReleaseNmis();
             if ((State->Attention & Attentions.AnyNmi) == Attentions.AnyNmi)
             {
                 Interlocked.And(ref State->Attention, ~Attentions.SecondNmi);
+            }
+        }
+    }
+
+    /// <summary>While NMIs are blocked those that wait want nobody's attention: translated loops would come back for them at each turn, and not get on.</summary>
+    private void HoldNmis()
+    {
+        int waiting = Interlocked.And(ref State->Attention, ~Attentions.AnyNmi) & Attentions.AnyNmi;
+        _heldNmis = _heldNmis == 0 ? waiting : Attentions.AnyNmi;
+    }
+
+    private void ReleaseNmis()
+    {
+        if (_heldNmis != 0)
+        {
+            int held = _heldNmis;
+            _heldNmis = 0;
+            if ((Interlocked.Or(ref State->Attention, held) & Attentions.Nmi) != 0)
+            {
+                Interlocked.Or(ref State->Attention, Attentions.SecondNmi);
             }
         }
     }
@@ -488,11 +519,7 @@ public sealed unsafe partial class Processor : IDisposable
             Count(ExitKind.ApicRead, physical, register);
             return register;
         }
-        long start = MeasureBus ? _clock.Now : 0;
-        ulong value = _bus.ReadMemory(physical, size);
-        BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
-        Count(ExitKind.MmioRead, physical, value);
-        return value;
+        return ReadBus(physical, size);
     }
 
     internal void WritePhysicalDevice(ulong physical, int size, ulong value)
@@ -509,20 +536,54 @@ public sealed unsafe partial class Processor : IDisposable
         BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
     }
 
-    internal uint ReadPort(ushort port, int size)
+    private ulong ReadBus(ulong physical, int size)
     {
         long start = MeasureBus ? _clock.Now : 0;
-        uint value = _bus.ReadPort(port, size);
+        ulong value = _bus.ReadMemory(physical, size);
+        BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
+        Count(ExitKind.MmioRead, physical, value);
+        return value;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal uint ReadPort(ushort port, int size)
+    {
+        if (IsObserved)
+        {
+            return ReadPortObserved(port, size);
+        }
+        _exits[(int)ExitKind.PortRead]++;
+        return _readPort(port, size);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void WritePort(ushort port, int size, uint value)
+    {
+        if (IsObserved)
+        {
+            WritePortObserved(port, size, value);
+            return;
+        }
+        _exits[(int)ExitKind.PortWrite]++;
+        _writePort(port, size, value);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private uint ReadPortObserved(ushort port, int size)
+    {
+        long start = MeasureBus ? _clock.Now : 0;
+        uint value = _readPort(port, size);
         BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
         Count(ExitKind.PortRead, port, value);
         return value;
     }
 
-    internal void WritePort(ushort port, int size, uint value)
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void WritePortObserved(ushort port, int size, uint value)
     {
         Count(ExitKind.PortWrite, port, value);
         long start = MeasureBus ? _clock.Now : 0;
-        _bus.WritePort(port, size, value);
+        _writePort(port, size, value);
         BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
     }
 
@@ -586,6 +647,10 @@ public sealed unsafe partial class Processor : IDisposable
     private bool TakeInterrupt()
     {
         CpuState* s = State;
+        if ((s->Attention & Attentions.AnyNmi) != 0 && Delivery.NmiBlocked)
+        {
+            HoldNmis();
+        }
         if ((s->Attention & Attentions.AnyNmi) != 0 && !Delivery.NmiBlocked)
         {
             Interlocked.And(ref s->Attention, (s->Attention & Attentions.SecondNmi) != 0 ? ~Attentions.SecondNmi : ~Attentions.Nmi);

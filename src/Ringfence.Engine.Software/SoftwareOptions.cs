@@ -32,6 +32,9 @@ public sealed record SoftwareOptions
     /// <summary>Runs each translated block on the interpreter too, and ends the machine at the first difference. One processor only.</summary>
     public bool Verify { get; init; }
 
+    /// <summary>Where translations are kept beyond a machine's end. Without it processors of one machine share what they translate, and no more.</summary>
+    public TranslationCache? Cache { get; init; }
+
     /// <summary>How often a block is interpreted before it is translated, at least 1.</summary>
     public int Threshold { get; init; } = 24;
 }

@@ -220,6 +220,10 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
 
     void IProcessorBus.WritePort(ushort port, int size, uint value) => _bus.WritePort(port, size, value);
 
+    Func<ushort, int, uint> IProcessorBus.PortReader => _bus.ReadPort;
+
+    Action<ushort, int, uint> IProcessorBus.PortWriter => _bus.WritePort;
+
     ulong IProcessorBus.ReadMemory(ulong address, int size) => _bus.ReadMemory(address, size);
 
     void IProcessorBus.WriteMemory(ulong address, int size, ulong value) => _bus.WriteMemory(address, size, value);

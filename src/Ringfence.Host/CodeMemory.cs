@@ -25,6 +25,10 @@ public sealed unsafe class CodeMemory : IDisposable
     /// <summary>Where the same bytes are run.</summary>
     public byte* Execute { get; private set; }
 
+    /// <summary>What was written up to an offset will hardly be written again: the pages stay, but for running only until they are. So they are not counted twice
+    /// as this process's.</summary>
+    public void ReleaseWritten(int from, int to) => LibC.Discard(Write + from, (ulong)(to - from));
+
     public void Dispose()
     {
         Free();

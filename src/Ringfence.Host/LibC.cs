@@ -77,7 +77,7 @@ internal static unsafe class LibC
         return (byte*)write;
     }
 
-    /// <summary>Gives the pages of an anonymous mapping back: they read as zeros again.</summary>
+    /// <summary>Gives the pages of a private anonymous mapping back: they read as zeros again. A shared one only loses sight of them, until it looks again.</summary>
     public static void Discard(byte* address, ulong size)
     {
         if (madvise(address, (nuint)size, AdviseDoNotNeed) != 0)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Cpu.Models;
 
 namespace Ringfence.Cpu.Apic;
@@ -79,11 +80,16 @@ public sealed partial class LocalApic
     }
 
     /// <summary>Whether a physical address is in the page of registers, which x2APIC mode has not.</summary>
-    internal bool Covers(ulong physical) => (physical & ~0xFFFUL) == (Base & BaseAddress) && (Base & (BaseEnable | BaseX2)) == BaseEnable;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool Covers(ulong physical) => (Base & (BaseAddress | BaseEnable | BaseX2)) == ((physical & ~0xFFFUL) | BaseEnable);
 
     /// <param name="offset">From the start of the page. Registers are 16 bytes apart; only aligned 32-bit accesses are defined.</param>
     internal ulong Read(uint offset, int size)
     {
+        if (size == 4 && (offset & 3) == 0)
+        {
+            return ReadRegister(offset);
+        }
         uint value = ReadRegister(offset & ~3u) >> (8 * (int)(offset & 3));
         return size switch
         {

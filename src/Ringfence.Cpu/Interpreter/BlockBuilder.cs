@@ -121,6 +121,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 _reader.CopyTo(bytes, _bytes.AsSpan(0, length));
                 op->Source = X87Binder.OpcodeOf(_bytes.AsSpan(0, length));
             }
+            op->Field = _binder.Refused ? (byte)0 : ImmediateField.Of(in instruction);
             bytes += length;
             count++;
             op = _guards.Guard(in instruction, op, _binder.Refused, oneByOne);
@@ -160,7 +161,7 @@ internal sealed unsafe class BlockBuilder : IDisposable
                 HotBlock.Sign(hot, _reader.Bytes(bytes));
             }
         }
-        return new BuiltBlock((int)(op - ops), bytes, _reader.InRam, _reader.SecondPhysical);
+        return new BuiltBlock((int)(op - ops), bytes, _reader.InRam, _reader.SecondPhysical, hot == null ? -1 : (int)(hot - ops));
     }
 
     /// <summary>Gives the decoder guest bytes, over the end of the page if it must.</summary>

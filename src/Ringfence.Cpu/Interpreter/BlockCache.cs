@@ -6,8 +6,8 @@ using Ringfence.Host;
 namespace Ringfence.Cpu.Interpreter;
 
 /// <summary>
-/// Decoded blocks by physical address and mode. Pages that hold decoded code are known in 64-byte granules; a write to one of those turns
-/// every op of the blocks decoded from it into <see cref="ControlFlow.Stale"/>, so that even the block that is running stops after the
+/// Decoded blocks by physical address and mode. Pages that hold decoded code are known; a write to bytes of a block turns
+/// every op of it into <see cref="ControlFlow.Stale"/>, so that even the block that is running stops after the
 /// instruction that wrote. Memory is taken back all at once, when the arena is full.
 /// </summary>
 internal sealed unsafe class BlockCache : IDisposable
@@ -73,7 +73,7 @@ internal sealed unsafe class BlockCache : IDisposable
     }
 
     /// <summary>The block at a physical address in the present mode, if it is known.</summary>
-    public Op* At(ulong physical) => _blocks.TryGetValue((physical << CodeMode.Width) | _s->Mode, out BlockPlace place) && place.IsValid ? (Op*)place.Ops : null;
+    public Op* At(ulong physical) => _blocks.TryGetValue(Key(physical), out BlockPlace place) && place.IsValid ? (Op*)place.Ops : null;
 
     /// <summary>The block at RIP, decoded now if need be. Null: fetching it faulted, as recorded.</summary>
     public Op* Find()
@@ -86,7 +86,7 @@ internal sealed unsafe class BlockCache : IDisposable
         {
             return null;
         }
-        ulong key = (physical << CodeMode.Width) | s->Mode;
+        ulong key = Key(physical);
         Op* ops;
         if (_blocks.TryGetValue(key, out BlockPlace place) && place.IsValid)
         {
@@ -115,6 +115,28 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         return ops;
     }
+
+    /// <summary>Whether <see cref="BuildApart"/> would find a place for a block.</summary>
+    public bool HasRoom => _used + MaximumOps <= ArenaOps;
+
+    /// <summary>Decodes the block at RIP for translated code, which goes back to one of its instructions. No link leads there. Null: another processor may
+    /// have written to it.</summary>
+    public Op* BuildApart(ulong physical)
+    {
+        Op* ops = _arena + _used;
+        long served = _processor.CodeRequests.Served;
+        BuiltBlock block = _builder.Build(ops, (_s->Rip + _s->Cs.Base) & _s->LinearMask, physical);
+        if (block.Ops != 0)
+        {
+            _used += block.Ops;
+            Register(physical, block.Bytes, Key(physical), ops, block.Ops, block.Hot, whole: true);
+        }
+        ReleaseUnused();
+        return block.Ops != 0 && block.Cacheable && served == _processor.CodeRequests.Served ? ops : null;
+    }
+
+    /// <summary>A translation is made of these bytes of a page that is held: when they are written to it is dropped.</summary>
+    public void NoteTranslated(ulong physical, int bytes) => Register(physical, bytes, 0, null, 0, -1, whole: true);
 
     /// <summary>The instruction at RIP alone, decoded anew, not kept. Null: fetching it faulted.</summary>
     public Op* Step()
@@ -145,6 +167,9 @@ internal sealed unsafe class BlockCache : IDisposable
         DropWritten(page, physical, size);
         _shared.Written(_processor, page, physical, size);
     }
+
+    /// <summary>Decodes a page anew.</summary>
+    public void DropPage(ulong physical) => DropWritten(_shared.PageIndex(physical), physical & HostPageMask, (int)GuestMemory.PageSize);
 
     /// <summary>What another processor asks for.</summary>
     public void ServeRequest(in CodeRequest request)
@@ -184,6 +209,8 @@ internal sealed unsafe class BlockCache : IDisposable
         GC.SuppressFinalize(this);
     }
 
+    private ulong Key(ulong physical) => (physical << CodeMode.Width) | _s->Mode;
+
     /// <param name="link">Becomes null where no link may be made, because its op is gone.</param>
     private Op* Build(ulong linear, ulong physical, ulong key, ref Op** link)
     {
@@ -200,7 +227,8 @@ internal sealed unsafe class BlockCache : IDisposable
             // Once more if another processor wrote to code meanwhile: it may have been this.
             served = _processor.CodeRequests.Served;
             Acquire(physical);
-            block = _builder.Build(ops, linear, physical);
+            block = _processor.Stops is null && _processor.Translator is { } translator && translator.TryLead(ops, physical, out int bytes)
+                ? new BuiltBlock(1, bytes, true, 0, 0) : _builder.Build(ops, linear, physical);
         }
         while (served != _processor.CodeRequests.Served);
         if (block.Ops == 0)
@@ -234,14 +262,22 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         else
         {
+            if (place.Ops != 0)
+            {
+                *(Op*)place.Ops = new Op { Handler = &HotBlock.Moved, Taken = ops, Scale = HotBlock.Passes };
+            }
             place = new BlockPlace((nint)ops, block.Ops, true);
             _used += block.Ops;
         }
-        Register(physical, block.Bytes, key, ops, block.Ops);
         int inFirst = (int)(GuestMemory.PageSize - (physical & 0xFFF));
-        if (block.Bytes > inFirst)
+        if (block.Bytes <= inFirst)
         {
-            Register(block.SecondPhysical, block.Bytes - inFirst, key, ops, block.Ops);
+            Register(physical, block.Bytes, key, ops, block.Ops, block.Hot, whole: true);
+        }
+        else
+        {
+            Register(physical, inFirst, key, ops, block.Ops, block.Hot, whole: false);
+            Register(block.SecondPhysical, block.Bytes - inFirst, key, ops, block.Ops, block.Hot, whole: false);
         }
     }
 
@@ -263,7 +299,14 @@ internal sealed unsafe class BlockCache : IDisposable
         {
             // Translations are made of several blocks, and dropped by the page.
             bool whole = _processor.Translator?.Drop(physical & HostPageMask) ?? false;
-            page.Drop(whole ? 0 : offset, whole ? (int)GuestMemory.PageSize : size, _blocks);
+            if (whole)
+            {
+                page.DropAll(_blocks);
+            }
+            else
+            {
+                page.Drop(offset, size, _memory.Pointer(physical & HostPageMask), _blocks, _processor.Translator?.Threshold ?? 0);
+            }
         }
     }
 
@@ -308,14 +351,13 @@ internal sealed unsafe class BlockCache : IDisposable
         }
     }
 
-    private void Register(ulong physical, int bytes, ulong key, Op* ops, int count)
+    private void Register(ulong physical, int bytes, ulong key, Op* ops, int count, int hot, bool whole)
     {
-        if (_shared.PageIndex(physical) is not (>= 0 and int index))
+        // ROM never changes.
+        if (_shared.PageIndex(physical) is >= 0 and int index)
         {
-            // ROM never changes.
-            return;
+            (_pages[index] ??= new CodePage()).Add(new CodePage.Block((int)(physical & 0xFFF), bytes, key, (nint)ops, count, hot, whole));
         }
-        (_pages[index] ??= new CodePage()).Add((int)(physical & 0xFFF), bytes, key, ops, count);
     }
 
     private void ClearJumpCache()
@@ -340,4 +382,5 @@ internal sealed unsafe class BlockCache : IDisposable
 /// <param name="Bytes">Bytes of code covered.</param>
 /// <param name="Cacheable">False if it must be decoded anew each time.</param>
 /// <param name="SecondPhysical">Where the code goes on if it crosses its page's end.</param>
-internal readonly record struct BuiltBlock(int Ops, int Bytes, bool Cacheable, ulong SecondPhysical);
+/// <param name="Hot">Which op is its <see cref="HotBlock"/>; -1 if none.</param>
+internal readonly record struct BuiltBlock(int Ops, int Bytes, bool Cacheable, ulong SecondPhysical, int Hot);

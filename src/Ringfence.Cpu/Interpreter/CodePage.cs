@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Ringfence.Cpu.Interpreter.Handlers;
 
@@ -8,12 +9,12 @@ namespace Ringfence.Cpu.Interpreter;
 /// <param name="IsValid">The ops are what the code says.</param>
 internal readonly record struct BlockPlace(nint Ops, int Room, bool IsValid);
 
-/// <summary>The blocks that were decoded from one page of RAM, known by the 64-byte granules that each was decoded from.</summary>
-internal sealed class CodePage
+/// <summary>The blocks that were decoded from one page of RAM. Whether a write may concern one is asked of 64-byte granules first.</summary>
+internal sealed unsafe class CodePage
 {
     private const int Granule = 64;
 
-    private readonly List<Entry> _blocks = [];
+    private readonly List<Block> _blocks = [];
     private ulong _granules;
 
     /// <summary>Other processors know that this one has code of the page.</summary>
@@ -24,42 +25,91 @@ internal sealed class CodePage
 
     public bool HasBlocks => _blocks.Count != 0;
 
-    public unsafe void Add(int offset, int bytes, ulong key, Op* ops, int count)
+    public void Add(in Block block)
     {
-        ulong granules = Granules(offset, bytes);
-        _granules |= granules;
-        _blocks.Add(new Entry(granules, key, (nint)ops, count));
+        _granules |= Granules(block.Offset, block.Bytes);
+        _blocks.Add(block);
     }
 
     /// <summary>Whether blocks may have been decoded from the granules which some bytes lie in.</summary>
     public bool HasBlocksFrom(int offset, int bytes) => (_granules & Granules(offset, bytes)) != 0;
 
-    /// <summary>Drops the blocks that were decoded from granules which some bytes lie in: each of their ops leaves the block when it is come to.</summary>
-    public unsafe void Drop(int offset, int bytes, Dictionary<ulong, BlockPlace> places)
+    public void DropAll(Dictionary<ulong, BlockPlace> places)
     {
-        ulong written = Granules(offset, bytes);
-        ulong rest = 0;
-        for (int i = _blocks.Count - 1; i >= 0; i--)
+        foreach (ref readonly Block block in CollectionsMarshal.AsSpan(_blocks))
         {
-            Entry block = _blocks[i];
-            if ((block.Granules & written) == 0)
-            {
-                rest |= block.Granules;
-                continue;
-            }
-            _blocks[i] = _blocks[^1];
-            _blocks.RemoveAt(_blocks.Count - 1);
-            // The key may be a newer block's already, when this one reached over two pages; that one is then decoded once more.
-            ref BlockPlace place = ref CollectionsMarshal.GetValueRefOrAddDefault(places, block.Key, out _);
-            place = place with { IsValid = false };
-            for (int op = 0; op < block.Count; op++)
-            {
-                ((Op*)block.Ops)[op].Handler = &ControlFlow.Stale;
-            }
+            Drop(in block, places);
         }
-        _granules = rest;
+        _blocks.Clear();
+        _granules = 0;
     }
 
+    /// <summary>Drops the blocks that some of the bytes written belong to, but for those in which no more than an immediate has changed.</summary>
+    /// <param name="page">The page as it is now.</param>
+    /// <param name="threshold">How often an amended block is run before it is translated.</param>
+    public void Drop(int offset, int bytes, byte* page, Dictionary<ulong, BlockPlace> places, int threshold)
+    {
+        int kept = 0;
+        bool all = true;
+        foreach (ref readonly Block block in CollectionsMarshal.AsSpan(_blocks))
+        {
+            if (offset < block.Offset + block.Bytes && block.Offset < offset + bytes && !TryAmend(in block, offset, bytes, page, threshold))
+            {
+                Drop(in block, places);
+                all = false;
+                continue;
+            }
+            if (!all)
+            {
+                _blocks[kept] = block;
+            }
+            kept++;
+        }
+        if (!all)
+        {
+            _blocks.RemoveRange(kept, _blocks.Count - kept);
+            _granules = 0;
+            foreach (ref readonly Block block in CollectionsMarshal.AsSpan(_blocks))
+            {
+                _granules |= Granules(block.Offset, block.Bytes);
+            }
+        }
+    }
+
+    /// <summary>Each of its ops leaves the block when it is come to.</summary>
+    private static void Drop(in Block block, Dictionary<ulong, BlockPlace> places)
+    {
+        if (block.Count == 0)
+        {
+            // Only a translation was made of it.
+            return;
+        }
+        // The key may be a newer block's already, when this one reached over two pages; that one is then decoded once more.
+        ref BlockPlace place = ref CollectionsMarshal.GetValueRefOrAddDefault(places, block.Key, out _);
+        place = place with { IsValid = false };
+        // It may have been a way into a translation, and is none any more.
+        ((Op*)block.Ops)->Scale = HotBlock.Passes;
+        for (int op = 0; op < block.Count; op++)
+        {
+            ((Op*)block.Ops)[op].Handler = &ControlFlow.Stale;
+        }
+    }
+
+    private static bool TryAmend(in Block block, int offset, int bytes, byte* page, int threshold)
+    {
+        byte* code = page + block.Offset;
+        if (!block.IsWhole || !ImmediateField.TryAmend((Op*)block.Ops, block.Count, code, offset - block.Offset, bytes))
+        {
+            return false;
+        }
+        if (block.Hot >= 0)
+        {
+            HotBlock.Amend((Op*)block.Ops + block.Hot, new ReadOnlySpan<byte>(code, block.Bytes), threshold);
+        }
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong Granules(int offset, int bytes)
     {
         int first = offset / Granule;
@@ -67,5 +117,10 @@ internal sealed class CodePage
         return (ulong.MaxValue >> (63 - last)) & (ulong.MaxValue << first);
     }
 
-    private readonly record struct Entry(ulong Granules, ulong Key, nint Ops, int Count);
+    /// <param name="Offset">Where in the page.</param>
+    /// <param name="Bytes">How many, of those in this page.</param>
+    /// <param name="Key">In the dictionary of blocks.</param>
+    /// <param name="Hot">Which of its ops is its <see cref="HotBlock"/>; -1 if none.</param>
+    /// <param name="IsWhole">It lies in this page alone.</param>
+    internal readonly record struct Block(int Offset, int Bytes, ulong Key, nint Ops, int Count, int Hot, bool IsWhole);
 }

@@ -24,6 +24,10 @@ public unsafe interface IBlockTranslator : IDisposable
     /// <summary>Whether code of a mode (<see cref="State.CodeMode"/>) is translated at all.</summary>
     bool Accepts(uint mode);
 
+    /// <summary>Before the block at a physical address is decoded: if its translation is to be had without that, makes <paramref name="op"/> the way into it.</summary>
+    /// <param name="bytes">How long the block is.</param>
+    bool TryLead(Op* op, ulong physical, out int bytes);
+
     /// <summary>Translates the block that begins with <paramref name="hot"/>, if it can be. RIP is the block's start.</summary>
     void Translate(Op* hot);
 

@@ -56,6 +56,9 @@ public unsafe struct Op
     /// <summary>Offset in <see cref="CpuState"/> of an instruction's first source where that is not its destination.</summary>
     public ushort First;
 
+    /// <summary>What <see cref="Immediate"/> is made of if nothing else depends on it: see <see cref="ImmediateField"/>. 0 otherwise.</summary>
+    public byte Field;
+
     public Op* Taken
     {
         readonly get => (Op*)Immediate;

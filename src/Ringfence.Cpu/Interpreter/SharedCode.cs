@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using Ringfence.Host;
 
 namespace Ringfence.Cpu.Interpreter;
@@ -25,6 +26,7 @@ public sealed class SharedCode
     internal ReadOnlySpan<Processor> Processors => _processors;
 
     /// <summary>The number of a physical page among the pages of RAM, or -1.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal int PageIndex(ulong physical)
     {
         if (physical >= GuestMemory.HighBase)

@@ -86,6 +86,12 @@ internal sealed unsafe class Mmu : IDisposable
         ref SlowPages.SlowPage page = ref _slow[linear];
         if (page.Permits(linear, size, rights, _s->Tlb))
         {
+            if (page.Host == null && size == 4 && transfer == AccessKind.Read)
+            {
+                // What drivers do most.
+                *(uint*)data = (uint)_processor.ReadPhysicalDevice(page.PhysicalAddress(linear), 4);
+                return true;
+            }
             TransferSlowly(ref page, linear, size, transfer, data);
             return true;
         }

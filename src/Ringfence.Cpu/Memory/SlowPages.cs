@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ringfence.Host;
 
 namespace Ringfence.Cpu.Memory;
@@ -15,7 +16,11 @@ internal sealed class SlowPages
     private bool _any;
 
     /// <summary>The place for a page. What lies there is of it if <see cref="SlowPage.Permits"/> says so.</summary>
-    public ref SlowPage this[ulong linear] => ref _pages[((linear >> 12) ^ (linear >> 20)) & (Count - 1)];
+    public ref SlowPage this[ulong linear]
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => ref _pages[((linear >> 12) ^ (linear >> 20)) & (Count - 1)];
+    }
 
     /// <param name="tag">The page's linear address as software gives it.</param>
     /// <param name="table">The TLB's table that it was translated for.</param>
@@ -49,6 +54,7 @@ internal sealed class SlowPages
         public unsafe byte* Host;
 
         /// <summary>Whether the whole of an access goes to this page and is allowed.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public readonly unsafe bool Permits(ulong linear, int size, AccessKind rights, TlbEntry* table) =>
             ((rights == AccessKind.Write ? Write : Read) ^ linear) <= GuestMemory.PageSize - (ulong)size && Table == table;
 

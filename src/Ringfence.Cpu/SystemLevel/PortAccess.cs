@@ -42,6 +42,7 @@ internal static unsafe class PortAccess
         return false;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static uint Read(CpuState* s, Op* o, ushort port, int size)
     {
         s->ExitIp = o->IpOffset;
@@ -51,6 +52,7 @@ internal static unsafe class PortAccess
         return value;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Write(CpuState* s, Op* o, ushort port, int size, uint value)
     {
         s->ExitIp = o->IpOffset;
@@ -59,6 +61,7 @@ internal static unsafe class PortAccess
         Watch(processor, port, size);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Watch(Processor processor, ushort port, int size)
     {
         if (processor.Debugging.HasPorts)

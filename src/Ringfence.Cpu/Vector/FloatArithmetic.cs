@@ -33,6 +33,21 @@ internal static unsafe class FloatArithmetic
             & (Vector128.GreaterThanOrEqual(r, least) & Vector128.LessThanOrEqual(r, most))).AsByte() == Vector128<byte>.AllBitsSet;
     }
 
+    /// <summary>The lanes that are.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> IsOrdinary<T>(Vector256<T> x)
+        where T : unmanaged
+    {
+        Vector256<T> least = sizeof(T) == 4 ? Vector256.Create(0x0100_0000U).As<uint, T>() : Vector256.Create(0x0020_0000_0000_0000UL).As<ulong, T>();
+        Vector256<T> most = sizeof(T) == 4 ? Vector256.Create(float.MaxValue).As<float, T>() : Vector256.Create(double.MaxValue).As<double, T>();
+        x = Vector256.Abs(x);
+        return Vector256.GreaterThanOrEqual(x, least) & Vector256.LessThanOrEqual(x, most);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool AreOrdinary<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => (IsOrdinary(a) & IsOrdinary(b) & IsOrdinary(r)).AsByte() == Vector256<byte>.AllBitsSet;
+
     /// <summary>Does <paramref name="lanes"/> lanes one by one. False, with the destination unchanged, if an exception is not masked.</summary>
     public static bool Lanes<TOp, T>(CpuState* s, T* d, T* first, T* source, int lanes)
         where TOp : struct, IFloatOp
@@ -66,26 +81,20 @@ internal static unsafe class FloatArithmetic
         where TOp : struct, IFloatOp
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
-        if (Mxcsr.IsNearlyQuick(status.Control) && IsOrdinaryOrZero(a) && IsOrdinaryOrZero(b))
+        Vector256<T> r = TOp.Do(Vector256.Create(a), Vector256.Create(b));
+        uint raised = LanesAtOnce.Raised<TOp, T>(status.Control, Vector256.Create(a), Vector256.Create(b), r);
+        if (raised != LanesAtOnce.Unsettled)
         {
-            T r = TOp.Do(a, b);
-            if (r == T.Zero && TOp.ZeroIsExact(a, b))
-            {
-                return r;
-            }
-            if (IsOrdinary(r))
-            {
-                // Exact arithmetic may go on for ever without setting the flag that would make it quick.
-                Exactness exactness = Mxcsr.IsQuick(status.Control) ? Exactness.Exact : TOp.Judge(a, b, r);
-                if (exactness != Exactness.Unknown)
-                {
-                    status.Raised |= exactness == Exactness.Rounded ? Mxcsr.Precision : 0;
-                    return r;
-                }
-            }
+            status.Raised |= raised;
+            return r.ToScalar();
         }
         return Lane<T>(TOp.Soft<T>(Bits.Of(a), Bits.Of(b), ref status));
     }
+
+    /// <summary>128 bits in both halves.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Both<T>(Vector128<T>* x)
+        where T : unmanaged => Vector256.Create(*x, *x);
 
     /// <summary>A value from its bits.</summary>
     public static T Lane<T>(ulong bits)
@@ -115,8 +124,25 @@ internal readonly unsafe struct ScalarArithmetic<TOp, T> : IVectorInstruction<T>
         return false;
     }
 
+    public static Op* Otherwise(CpuState* s, Op* o)
+    {
+        byte* d = VectorHandlers.Destination(s, o);
+        Vector256<T> b = Vector256.Create(*(T*)s->Scratch);
+        Vector256<T> a = typeof(TOp) == typeof(FloatSquareRoot) ? b : Vector256.Create(*(T*)d);
+        Vector256<T> r = TOp.Do(a, b);
+        uint raised = LanesAtOnce.Raised<TOp, T>(s->Mxcsr, a, b, r);
+        if (raised == LanesAtOnce.Unsettled)
+        {
+            return OneByOne(s, o);
+        }
+        s->Mxcsr |= raised;
+        *(T*)d = r.ToScalar();
+        o++;
+        return o->Handler(s, o);
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public static Op* Otherwise(CpuState* s, Op* o) =>
+    private static Op* OneByOne(CpuState* s, Op* o) =>
         VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, 1));
 }
 
@@ -141,8 +167,25 @@ internal readonly unsafe struct PackedArithmetic<TOp, T> : IVectorInstruction<Ve
         return false;
     }
 
+    public static Op* Otherwise(CpuState* s, Op* o)
+    {
+        byte* d = VectorHandlers.Destination(s, o);
+        Vector256<T> b = FloatArithmetic.Both((Vector128<T>*)s->Scratch);
+        Vector256<T> a = typeof(TOp) == typeof(FloatSquareRoot) ? b : FloatArithmetic.Both((Vector128<T>*)d);
+        Vector256<T> r = TOp.Do(a, b);
+        uint raised = LanesAtOnce.Raised<TOp, T>(s->Mxcsr, a, b, r);
+        if (raised == LanesAtOnce.Unsettled)
+        {
+            return OneByOne(s, o);
+        }
+        s->Mxcsr |= raised;
+        *(Vector128<T>*)d = r.GetLower();
+        o++;
+        return o->Handler(s, o);
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public static Op* Otherwise(CpuState* s, Op* o) =>
+    private static Op* OneByOne(CpuState* s, Op* o) =>
         VectorHandlers.Next(s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)VectorHandlers.Destination(s, o), (T*)s->Scratch, Vector128<T>.Count));
 }
 

@@ -10,16 +10,23 @@ internal interface IFloatOp
     static abstract Vector128<T> Do<T>(Vector128<T> a, Vector128<T> b)
         where T : unmanaged;
 
+    static abstract Vector256<T> Do<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged;
+
     static abstract T Do<T>(T a, T b)
         where T : unmanaged, IBinaryFloatingPointIeee754<T>;
 
-    /// <summary>True if a result of zero from these operands, each zero or normal, is exact.</summary>
-    static abstract bool ZeroIsExact<T>(T a, T b)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T>;
+    /// <summary>Lanes in which a result of zero from these operands, each zero or normal, is exact.</summary>
+    static abstract Vector256<T> ZeroIsExact<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged;
 
-    /// <summary>Whether an ordinary result was rounded.</summary>
-    static abstract Exactness Judge<T>(T a, T b, T r)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T>;
+    /// <summary>How far ordinary results are from exact ones, or that with other signs.</summary>
+    static abstract Vector256<T> Error<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged;
+
+    /// <summary>The numbers whose size says whether the error can be told from 0.</summary>
+    static abstract Vector256<T> Scale<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged;
 
     static abstract ulong Soft<T>(ulong a, ulong b, ref FloatStatus status)
         where T : unmanaged;
@@ -32,19 +39,29 @@ internal readonly struct FloatAdd : IFloatOp
         where T : unmanaged => a + b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Do<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => a + b;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Do<T>(T a, T b)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> => a + b;
 
-    public static bool ZeroIsExact<T>(T a, T b)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => true;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> ZeroIsExact<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => Vector256<T>.AllBitsSet;
 
     /// <summary>The rounding error of a sum is a number, and two sums and differences find it (Knuth, TAOCP 2, 4.2.2).</summary>
-    public static Exactness Judge<T>(T a, T b, T r)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Error<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged
     {
-        T part = r - a;
-        return a - (r - part) + (b - part) == T.Zero ? Exactness.Exact : Exactness.Rounded;
+        Vector256<T> part = r - a;
+        return a - (r - part) + (b - part);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Scale<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => Vector256<T>.One;
 
     public static ulong Soft<T>(ulong a, ulong b, ref FloatStatus status)
         where T : unmanaged => SoftFloat<T>.Add(a, b, subtract: false, ref status);
@@ -57,14 +74,24 @@ internal readonly struct FloatSubtract : IFloatOp
         where T : unmanaged => a - b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Do<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => a - b;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Do<T>(T a, T b)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> => a - b;
 
-    public static bool ZeroIsExact<T>(T a, T b)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => true;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> ZeroIsExact<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => Vector256<T>.AllBitsSet;
 
-    public static Exactness Judge<T>(T a, T b, T r)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => FloatAdd.Judge(a, -b, r);
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Error<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => FloatAdd.Error(a, -b, r);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Scale<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => Vector256<T>.One;
 
     public static ulong Soft<T>(ulong a, ulong b, ref FloatStatus status)
         where T : unmanaged => SoftFloat<T>.Add(a, b, subtract: true, ref status);
@@ -77,14 +104,24 @@ internal readonly struct FloatMultiply : IFloatOp
         where T : unmanaged => a * b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Do<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => a * b;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Do<T>(T a, T b)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> => a * b;
 
-    public static bool ZeroIsExact<T>(T a, T b)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => a == T.Zero || b == T.Zero;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> ZeroIsExact<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => Vector256.Equals(a, Vector256<T>.Zero) | Vector256.Equals(b, Vector256<T>.Zero);
 
-    public static Exactness Judge<T>(T a, T b, T r)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => Rounded.Judge(r, T.FusedMultiplyAdd(a, b, -r));
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Error<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => Fused.MultiplyAdd(a, b, -r);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Scale<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => r;
 
     public static ulong Soft<T>(ulong a, ulong b, ref FloatStatus status)
         where T : unmanaged => SoftFloat<T>.Multiply(a, b, ref status);
@@ -97,14 +134,24 @@ internal readonly struct FloatDivide : IFloatOp
         where T : unmanaged => a / b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Do<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => a / b;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Do<T>(T a, T b)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> => a / b;
 
-    public static bool ZeroIsExact<T>(T a, T b)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => a == T.Zero;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> ZeroIsExact<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => Vector256.Equals(a, Vector256<T>.Zero);
 
-    public static Exactness Judge<T>(T a, T b, T r)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => Rounded.Judge(a, T.FusedMultiplyAdd(-r, b, a));
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Error<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => Fused.MultiplyAdd(-r, b, a);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Scale<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => a;
 
     public static ulong Soft<T>(ulong a, ulong b, ref FloatStatus status)
         where T : unmanaged => SoftFloat<T>.Divide(a, b, ref status);
@@ -118,38 +165,34 @@ internal readonly struct FloatSquareRoot : IFloatOp
         where T : unmanaged => Vector128.Sqrt(b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Do<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => Vector256.Sqrt(b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Do<T>(T a, T b)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> => T.Sqrt(b);
 
-    public static bool ZeroIsExact<T>(T a, T b)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => true;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> ZeroIsExact<T>(Vector256<T> a, Vector256<T> b)
+        where T : unmanaged => Vector256<T>.AllBitsSet;
 
-    public static Exactness Judge<T>(T a, T b, T r)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> => Rounded.Judge(b, T.FusedMultiplyAdd(-r, r, b));
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Error<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => Fused.MultiplyAdd(-r, r, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Scale<T>(Vector256<T> a, Vector256<T> b, Vector256<T> r)
+        where T : unmanaged => b;
 
     public static ulong Soft<T>(ulong a, ulong b, ref FloatStatus status)
         where T : unmanaged => SoftFloat<T>.SquareRoot(b, ref status);
 }
 
-/// <summary>Whether a result is the exact one.</summary>
-internal enum Exactness
+internal static class Fused
 {
-    Exact,
-    Rounded,
-    /// <summary>So near to the smallest numbers that the error may have none for itself.</summary>
-    Unknown,
-}
-
-internal static class Rounded
-{
-    /// <param name="scale">The number whose size says whether the error can be told from 0.</param>
-    /// <param name="error">What a fused operation left of the exact result.</param>
-    public static unsafe Exactness Judge<T>(T scale, T error)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T>
-    {
-        // An error is at least 2^-106 (2^-48) of it, and must not be smaller than the smallest normal number.
-        int exponent = sizeof(T) == 4
-            ? (int)(Unsafe.BitCast<T, uint>(scale) >> 23) & 0xFF : (int)(Unsafe.BitCast<T, ulong>(scale) >> 52) & 0x7FF;
-        return exponent <= (sizeof(T) == 4 ? 56 : 112) ? Exactness.Unknown : error == T.Zero ? Exactness.Exact : Exactness.Rounded;
-    }
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> MultiplyAdd<T>(Vector256<T> x, Vector256<T> y, Vector256<T> z)
+        where T : unmanaged => Unsafe.SizeOf<T>() == 4
+            ? Vector256.FusedMultiplyAdd(x.AsSingle(), y.AsSingle(), z.AsSingle()).As<float, T>()
+            : Vector256.FusedMultiplyAdd(x.AsDouble(), y.AsDouble(), z.AsDouble()).As<double, T>();
 }

@@ -49,7 +49,7 @@ public sealed class MemoryBus
     {
         if (Find(address) is { } entry && (ulong)(size - 1) <= entry.Last - address)
         {
-            return entry.Device.ReadMemory(address - entry.First, size) & Mask(size);
+            return entry.Read(address - entry.First, size) & Mask(size);
         }
         if (size == 1)
         {
@@ -68,7 +68,7 @@ public sealed class MemoryBus
     {
         if (Find(address) is { } entry && (ulong)(size - 1) <= entry.Last - address)
         {
-            entry.Device.WriteMemory(address - entry.First, size, value & Mask(size));
+            entry.Write(address - entry.First, size, value & Mask(size));
             return;
         }
         for (int i = 0; size > 1 && i < size; i++)
@@ -104,5 +104,8 @@ public sealed class MemoryBus
         public readonly ulong First = first;
         public readonly ulong Last = last;
         public readonly IMemoryDevice Device = device;
+        // As in PortBus.
+        public readonly Func<ulong, int, ulong> Read = device.ReadMemory;
+        public readonly Action<ulong, int, ulong> Write = device.WriteMemory;
     }
 }

@@ -83,32 +83,31 @@ public sealed class PortBus
     }
 
     /// <param name="size">1, 2 or 4 bytes.</param>
-    public uint Read(ushort port, int size)
-    {
-        Entry? entry = Find(size == 1 ? _bytePages : _pages, port);
-        return entry != null && port + size <= entry.End ? entry.Device.ReadPort(entry.Offset(port), size) & Mask(size) : ReadSplit(port, size);
-    }
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public uint Read(ushort port, int size) =>
+        size != 1 ? ReadWide(port, size) : Find(_bytePages, port) is { } entry ? (byte)entry.Read(entry.Offset(port), 1) : 0xFFU;
 
     /// <param name="size">1, 2 or 4 bytes.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Write(ushort port, int size, uint value)
     {
-        Entry? entry = Find(size == 1 ? _bytePages : _pages, port);
-        if (entry != null && port + size <= entry.End)
+        if (size != 1)
         {
-            entry.Device.WritePort(entry.Offset(port), size, value & Mask(size));
+            WriteWide(port, size, value);
         }
-        else
+        else if (Find(_bytePages, port) is { } entry)
         {
-            WriteSplit(port, size, value);
+            entry.Write(entry.Offset(port), 1, (byte)value);
         }
     }
 
-    /// <summary>Byte by byte, as no one device has it all.</summary>
-    private uint ReadSplit(ushort port, int size)
+    /// <summary>Byte by byte, if no one device has it all.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private uint ReadWide(ushort port, int size)
     {
-        if (size == 1)
+        if (Find(_pages, port) is { } entry && port + size <= entry.End)
         {
-            return 0xFF;
+            return entry.Read(entry.Offset(port), size) & Mask(size);
         }
         uint value = 0;
         for (int i = 0; i < size; i++)
@@ -118,9 +117,15 @@ public sealed class PortBus
         return value;
     }
 
-    private void WriteSplit(ushort port, int size, uint value)
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void WriteWide(ushort port, int size, uint value)
     {
-        for (int i = 0; size > 1 && i < size && port + i < PortCount; i++)
+        if (Find(_pages, port) is { } entry && port + size <= entry.End)
+        {
+            entry.Write(entry.Offset(port), size, value & Mask(size));
+            return;
+        }
+        for (int i = 0; i < size && port + i < PortCount; i++)
         {
             Write((ushort)(port + i), 1, (value >> (i * 8)) & 0xFF);
         }
@@ -149,7 +154,13 @@ public sealed class PortBus
     {
         public readonly int End = end;
         public readonly IPortDevice Device = device;
+        // A call of an interface that a dozen classes implement is a search; a delegate's is not.
+        public readonly Func<ushort, int, uint> Read = device.ReadPort;
+        public readonly Action<ushort, int, uint> Write = device.WritePort;
 
-        public ushort Offset(ushort port) => (ushort)(port - start + deviceOffset);
+        /// <summary>From a port to the device's offset.</summary>
+        private readonly int _offset = deviceOffset - start;
+
+        public ushort Offset(ushort port) => (ushort)(port + _offset);
     }
 }

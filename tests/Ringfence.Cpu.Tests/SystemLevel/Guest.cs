@@ -219,7 +219,7 @@ internal sealed unsafe class Guest : IDisposable
     public Outcome Continue()
     {
         // A guest that never halts is a failure, not a hang.
-        using var watchdog = new Timer(_ => Processor.RequestExit(), null, 10_000, Timeout.Infinite);
+        using var watchdog = new Timer(_ => Processor.RequestExit(), null, 60_000, Timeout.Infinite);
         RunResult result = Processor.Run();
         Assert.NotEqual(RunResult.ExitRequested, result);
         if (result == RunResult.Shutdown)

@@ -157,6 +157,109 @@ public sealed unsafe class SelfModifyingCodeTests
         }
     }
 
+    /// <summary>Immediates of every size and sign are rewritten where they stand, with nothing decoded again.</summary>
+    [Theory]
+    [InlineData(GuestMode.Long)]
+    [InlineData(GuestMode.Protected32)]
+    public void AnImmediateThatBecomesAnother(GuestMode mode)
+    {
+        using var guest = new Guest(mode);
+        byte[] code =
+        [
+            0xB8, 0, 0, 0, 0, // D000: mov eax, imm32
+            0x83, 0xC0, 0, // D005: add eax, sign-extended imm8
+            0x66, 0x81, 0xF1, 0, 0, // D008: xor cx, imm16
+            0x80, 0xCB, 0, // D00D: or bl, imm8
+            0xC7, 0x04, 0x25, 0x00, 0xC8, 0, 0, 0, 0, 0, 0, // D010: mov dword [C800], imm32
+            0x81, 0xC2, 0, 0, 0, 0, // D01B: add edx, imm32
+            0xC3,
+        ];
+        if (mode == GuestMode.Protected32)
+        {
+            // Without the SIB byte that an address without base needs in 64-bit code.
+            code = [.. code[..0x11], 0x05, 0x00, 0xC8, 0, 0, 0, 0, 0, 0, 0x90, .. code[0x1B..]];
+        }
+        int store = mode == GuestMode.Long ? 0xD017 : 0xD016;
+        guest.Place(0xD000, code);
+        long before = guest.Processor.Blocks.Built;
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            Label again = a.CreateLabel();
+            a.xor(ecx, ecx);
+            a.xor(ebx, ebx);
+            a.xor(edx, edx);
+            a.mov(edi, 200);
+            a.Label(ref again);
+            a.inc(__dword_ptr[0xD001]);
+            a.dec(__byte_ptr[0xD007]);
+            a.add(__word_ptr[0xD00B], 0x0101);
+            a.mov(__byte_ptr[0xD00F], 0x81);
+            a.sub(__dword_ptr[store], 3);
+            a.mov(__byte_ptr[0xD01D + 3], 0x80); // The top byte alone.
+            a.mov(__byte_ptr[0xD01D], 1);
+            a.call(0xD000);
+            a.dec(edi);
+            a.jne(again);
+        }).Vector);
+        ushort changed = 0;
+        for (int i = 1; i <= 200; i++)
+        {
+            changed ^= (ushort)(i * 0x0101);
+        }
+        Assert.Equal(200U + (uint)unchecked((sbyte)-200), (uint)guest.State->Gpr[0]);
+        Assert.Equal(changed, (ushort)guest.State->Gpr[1]);
+        Assert.Equal(0x81, (byte)guest.State->Gpr[3]);
+        Assert.Equal(200 * 0x8000_0001UL & uint.MaxValue, guest.State->Gpr[2]);
+        Assert.Equal(-600, guest.Read<int>(0xC800));
+        if (EngineUnderTest.Translators is null)
+        {
+            // Tests translate at once, and translations go by the page.
+            Assert.InRange(guest.Processor.Blocks.Built - before, 1, 20);
+        }
+    }
+
+    /// <summary>Immediates of 64 bits and sign-extended ones of 32.</summary>
+    [Fact]
+    public void AnImmediateOfALongInstructionThatBecomesAnother()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        // At D000: mov rax, imm64; at D00A: add rax, sign-extended imm32; ret.
+        guest.Place(0xD000, 0x48, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0x48, 0x05, 0, 0, 0, 0, 0xC3);
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            a.call(0xD000);
+            a.mov(__dword_ptr[0xD002 + 4], 0x1234_5678);
+            a.mov(__dword_ptr[0xD00C], -2);
+            a.call(0xD000);
+        }).Vector);
+        Assert.Equal(0x1234_5677_FFFF_FFFEUL, guest.State->Gpr[0]);
+    }
+
+    /// <summary>More than an immediate: its last byte and the opcode behind it; the opcode and its first.</summary>
+    [Fact]
+    public void MoreThanAnImmediate()
+    {
+        using var guest = new Guest(GuestMode.Long);
+        // At D000: mov eax, 1; inc ecx; inc ecx; ret.
+        guest.Place(0xD000, 0xB8, 1, 0, 0, 0, 0xFF, 0xC1, 0xFF, 0xC1, 0xC3);
+        Assert.Equal(-1, guest.Run(a =>
+        {
+            a.xor(ecx, ecx);
+            a.xor(edx, edx);
+            a.call(0xD000);
+            a.mov(esi, eax);
+            // The top byte of the immediate, and inc edx for the first inc ecx.
+            a.mov(__byte_ptr[0xD006], 0xC2);
+            a.mov(__word_ptr[0xD004], unchecked((short)0xFF01));
+            a.call(0xD000);
+            a.mov(edi, eax);
+            // mov edx, imm32
+            a.mov(__word_ptr[0xD000], 0x07BA);
+            a.call(0xD000);
+        }).Vector);
+        Assert.Equal((1UL, 0x0100_0001UL, 4UL, 0x0100_0008UL), (guest.State->Gpr[6], guest.State->Gpr[7], guest.State->Gpr[1], guest.State->Gpr[2]));
+    }
+
     /// <summary>A page whose code is gone is a page of data again.</summary>
     [Fact]
     public void CodeThatGivesWayToData()

@@ -188,4 +188,35 @@ public sealed class TranslationTests
     }
 
     private static unsafe ulong ReadRax(BothEngines both) => both.Translated.State->Gpr[0];
+
+    /// <summary>While one NMI is handled others wait (SDM 3A 6.7.1), and code goes on; one of them comes after IRET.</summary>
+    [Fact]
+    public unsafe void LoopsGetOnWhileAnNmiWaits()
+    {
+        using var both = new BothEngines(GuestMode.Long);
+        both.Assemble(a =>
+        {
+            Label loop = a.CreateLabel();
+            a.mov(ecx, 1000);
+            a.Label(ref loop);
+            a.add(eax, ecx);
+            a.dec(ecx);
+            a.jne(loop);
+            a.hlt();
+        });
+        both.Both(guest =>
+        {
+            guest.Processor.NmiBlocked = true;
+            for (int i = 0; i < 3; i++)
+            {
+                guest.Processor.RequestNmi();
+            }
+        });
+        Assert.Equal(-1, both.Start(Guest.Code).Vector);
+        Assert.Equal(500_500UL, both.Translated.State->Gpr[0]);
+        both.Both(guest => Assert.Equal(2, guest.Processor.PendingNmis));
+        both.Both(guest => guest.Processor.NmiBlocked = false);
+        Assert.Equal(2, both.Start(Guest.Code).Vector);
+        both.Both(guest => Assert.Equal(1, guest.Processor.PendingNmis));
+    }
 }

@@ -13,6 +13,9 @@ internal static unsafe class HotBlock
     public const byte Translated = 2;
     public const byte Passes = 3;
 
+    /// <summary><see cref="Op.Source"/> of a block of which only the way into its translation is known.</summary>
+    public const ushort WayOnly = 1;
+
     public static Op* Count(CpuState* s, Op* o)
     {
         if (--o->Immediate == 0)
@@ -24,22 +27,39 @@ internal static unsafe class HotBlock
     }
 
     /// <summary>Notes what the block was decoded from: another processor may write to it before this one is told.</summary>
-    public static void Sign(Op* o, ReadOnlySpan<byte> code)
+    public static void Sign(Op* o, ReadOnlySpan<byte> code) => Sign(o, Sum(code));
+
+    public static void Sign(Op* o, uint sum)
     {
-        uint sum = Sum(code);
         o->Base = (ushort)sum;
         o->Index = (ushort)(sum >> 16);
     }
 
-    /// <summary>Whether these are the bytes that the block was decoded from.</summary>
-    public static bool IsOf(Op* o, ReadOnlySpan<byte> code) => (((uint)o->Index << 16) | o->Base) == Sum(code);
+    /// <summary>An immediate of the block has become another. What is amended so may well be again: only if it then runs often is it worth translating.</summary>
+    public static void Amend(Op* o, ReadOnlySpan<byte> code, int threshold)
+    {
+        Sign(o, code);
+        if (o->Scale == Counts)
+        {
+            o->Immediate = (ulong)threshold;
+        }
+    }
 
-    private static uint Sum(ReadOnlySpan<byte> code)
+    /// <summary>Whether these are the bytes that the block was decoded from.</summary>
+    public static bool IsOf(Op* o, ReadOnlySpan<byte> code) => IsOf(o, Sum(code));
+
+    public static bool IsOf(Op* o, uint sum) => (((uint)o->Index << 16) | o->Base) == sum;
+
+    /// <summary>For this process only.</summary>
+    public static uint Sum(ReadOnlySpan<byte> code)
     {
         HashCode hash = default;
         hash.AddBytes(code);
         return (uint)hash.ToHashCode();
     }
+
+    /// <summary>Where a block's ops moved to: links that lead to the old place lead on.</summary>
+    public static Op* Moved(CpuState* s, Op* o) => o->Taken;
 
     /// <summary>There is nothing to translate.</summary>
     public static void GiveUp(Op* o)

@@ -30,8 +30,25 @@ internal readonly unsafe struct ScalarFloat<TOp, T> : IVexInstruction
         return false;
     }
 
+    public static Op* Otherwise(CpuState* s, Op* o)
+    {
+        byte* first = (byte*)s + o->First;
+        Vector256<T> b = Vector256.Create(*(T*)s->Scratch);
+        Vector256<T> a = typeof(TOp) == typeof(FloatSquareRoot) ? b : Vector256.Create(*(T*)first);
+        Vector256<T> r = TOp.Do(a, b);
+        uint raised = LanesAtOnce.Raised<TOp, T>(s->Mxcsr, a, b, r);
+        if (raised == LanesAtOnce.Unsettled)
+        {
+            return OneByOne(s, o);
+        }
+        s->Mxcsr |= raised;
+        VexHandlers.WriteMerged(s, o, first, r.ToScalar());
+        o++;
+        return o->Handler(s, o);
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public static Op* Otherwise(CpuState* s, Op* o) => VexHandlers.NextMerged<T>(
+    private static Op* OneByOne(CpuState* s, Op* o) => VexHandlers.NextMerged<T>(
         s, o, FloatArithmetic.Lanes<TOp, T>(s, (T*)VectorHandlers.Destination(s, o), (T*)((byte*)s + o->First), (T*)s->Scratch, 1));
 }
 
@@ -46,13 +63,12 @@ internal readonly unsafe struct PackedFloat<TOp, T, TWidth> : IVexInstruction
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Do(CpuState* s, Op* o, byte* first, byte* second)
     {
-        Vector128<T> b = *(Vector128<T>*)second;
-        Vector128<T> a = typeof(TOp) == typeof(FloatSquareRoot) ? b : *(Vector128<T>*)first;
-        Vector128<T> r = TOp.Do(a, b);
-        bool quick = Mxcsr.IsQuick(s->Mxcsr) && FloatArithmetic.AreOrdinary(a, b, r);
         if (TWidth.Bytes == 16)
         {
-            if (quick)
+            Vector128<T> b = *(Vector128<T>*)second;
+            Vector128<T> a = typeof(TOp) == typeof(FloatSquareRoot) ? b : *(Vector128<T>*)first;
+            Vector128<T> r = TOp.Do(a, b);
+            if (Mxcsr.IsQuick(s->Mxcsr) && FloatArithmetic.AreOrdinary(a, b, r))
             {
                 VexHandlers.Write(s, o, r.AsByte());
                 return true;
@@ -60,12 +76,12 @@ internal readonly unsafe struct PackedFloat<TOp, T, TWidth> : IVexInstruction
         }
         else
         {
-            Vector128<T> d = *(Vector128<T>*)(second + 16);
-            Vector128<T> c = typeof(TOp) == typeof(FloatSquareRoot) ? d : *(Vector128<T>*)(first + 16);
-            Vector128<T> q = TOp.Do(c, d);
-            if (quick && FloatArithmetic.AreOrdinary(c, d, q))
+            Vector256<T> b = *(Vector256<T>*)second;
+            Vector256<T> a = typeof(TOp) == typeof(FloatSquareRoot) ? b : *(Vector256<T>*)first;
+            Vector256<T> r = TOp.Do(a, b);
+            if (Mxcsr.IsQuick(s->Mxcsr) && FloatArithmetic.AreOrdinary(a, b, r))
             {
-                VexHandlers.Write(s, o, Vector256.Create(r, q).AsByte());
+                VexHandlers.Write(s, o, r.AsByte());
                 return true;
             }
         }
@@ -73,8 +89,31 @@ internal readonly unsafe struct PackedFloat<TOp, T, TWidth> : IVexInstruction
         return false;
     }
 
+    public static Op* Otherwise(CpuState* s, Op* o)
+    {
+        Vector256<T> b = VexHandlers.Load<T, TWidth>(s->Scratch);
+        Vector256<T> a = typeof(TOp) == typeof(FloatSquareRoot) ? b : VexHandlers.Load<T, TWidth>((byte*)s + o->First);
+        Vector256<T> r = TOp.Do(a, b);
+        uint raised = LanesAtOnce.Raised<TOp, T>(s->Mxcsr, a, b, r);
+        if (raised == LanesAtOnce.Unsettled)
+        {
+            return OneByOne(s, o);
+        }
+        s->Mxcsr |= raised;
+        if (TWidth.Bytes == 16)
+        {
+            VexHandlers.Write(s, o, r.GetLower().AsByte());
+        }
+        else
+        {
+            VexHandlers.Write(s, o, r.AsByte());
+        }
+        o++;
+        return o->Handler(s, o);
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public static Op* Otherwise(CpuState* s, Op* o) => VexHandlers.Next<TWidth>(s, o, FloatArithmetic.Lanes<TOp, T>(
+    private static Op* OneByOne(CpuState* s, Op* o) => VexHandlers.Next<TWidth>(s, o, FloatArithmetic.Lanes<TOp, T>(
         s, (T*)VectorHandlers.Destination(s, o), (T*)((byte*)s + o->First), (T*)s->Scratch, TWidth.Bytes / sizeof(T)));
 }
 

@@ -140,6 +140,12 @@ internal static unsafe class VexHandlers
         }
     }
 
+    /// <summary>A vector; one of 128 bits in both halves.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> Load<T, TWidth>(byte* from)
+        where T : unmanaged
+        where TWidth : struct, IVectorWidth => TWidth.Bytes == 16 ? FloatArithmetic.Both((Vector128<T>*)from) : *(Vector256<T>*)from;
+
     /// <summary>The end of a long way that has written the low <typeparamref name="TWidth"/> of the destination.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static Op* Next<TWidth>(CpuState* s, Op* o, bool done)
