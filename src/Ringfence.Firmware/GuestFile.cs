@@ -1,12 +1,11 @@
 namespace Ringfence.Firmware;
 
-/// <summary>The bytes of a kernel or module, and the name that messages and multiboot strings give it. What is on disk stays in memory only as long as someone
-/// reads it: a guest that resets itself, hours later, has it read again.</summary>
+/// <summary>The bytes of a kernel or module, and the name that messages and multiboot strings give it. What is on disk stays in memory only until it is
+/// released: for a guest that resets itself, hours later, it is read again.</summary>
 public sealed class GuestFile
 {
-    private readonly ReadOnlyMemory<byte> _bytes;
-    private readonly WeakReference<byte[]>? _read;
-    private readonly DateTime _written;
+    private readonly DateTime? _written;
+    private ReadOnlyMemory<byte>? _bytes;
 
     public GuestFile(string name, ReadOnlyMemory<byte> bytes)
     {
@@ -19,7 +18,7 @@ public sealed class GuestFile
     {
         Name = path;
         Length = (ulong)bytes.Length;
-        _read = new WeakReference<byte[]>(bytes);
+        _bytes = bytes;
         _written = written;
     }
 
@@ -27,7 +26,7 @@ public sealed class GuestFile
     public string Name { get; }
 
     /// <exception cref="GuestLoadException">The file has changed since it was opened, or cannot be read any more.</exception>
-    public ReadOnlySpan<byte> Bytes => _read == null ? _bytes.Span : _read.TryGetTarget(out byte[]? bytes) ? bytes : ReadAgain();
+    public ReadOnlySpan<byte> Bytes => (_bytes ??= ReadAgain()).Span;
 
     public ulong Length { get; }
 
@@ -39,6 +38,15 @@ public sealed class GuestFile
         return new GuestFile(path, bytes, written);
     }
 
+    /// <summary>What is on disk is not needed in memory for now.</summary>
+    public void Release()
+    {
+        if (_written != null)
+        {
+            _bytes = null;
+        }
+    }
+
     private byte[] ReadAgain()
     {
         byte[] bytes = Read(Name, out DateTime written);
@@ -46,7 +54,6 @@ public sealed class GuestFile
         {
             throw new GuestLoadException($"{Name}: has changed since the machine was started");
         }
-        _read!.SetTarget(bytes);
         return bytes;
     }
 

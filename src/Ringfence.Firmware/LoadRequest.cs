@@ -31,4 +31,14 @@ public sealed record LoadRequest
     public IReadOnlyList<E820Entry>? MemoryMap { get; init; }
 
     public IReadOnlyList<VirtioMmioDevice> VirtioDevices { get; init; } = [];
+
+    /// <summary>It has been loaded: what is on disk need not stay in memory.</summary>
+    public void Release()
+    {
+        Kernel.Release();
+        foreach (GuestModule module in Modules)
+        {
+            module.File.Release();
+        }
+    }
 }

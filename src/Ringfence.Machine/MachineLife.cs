@@ -34,6 +34,7 @@ internal sealed class MachineLife : IDisposable
         try
         {
             BootState boot = GuestLoader.Load(memory, request);
+            request.Release();
             Sink sink = new(memory);
             board = new Board(spec, _clock, sink, sink, battery, End);
             vm = engine.CreateVm(new VmOptions(memory, _clock, board, spec.Cpu, spec.Cpus, spec.Trace, spec.MeasureTime));
