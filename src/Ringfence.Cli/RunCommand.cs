@@ -111,6 +111,7 @@ internal static class RunCommand
 
     private static int RunMachine(RunOptions options, IEngine engine, TranslationCache cache, TextWriter output, TextWriter error)
     {
+        bool confined = UsesSandbox(options);
         using TextWriter? trace = OpenTrace(options, error);
         MachineEnd end;
         StopReason stopped;
@@ -134,10 +135,10 @@ internal static class RunCommand
                     engines?.Next();
                 }
             });
-            using var machine = VirtualMachine.Create(Specify(options, endpoint.Endpoint, trace), engine);
+            using var machine = VirtualMachine.Create(Specify(options, endpoint.Endpoint, trace, confined), engine);
             engines = new EngineSwitch(machine, endpoint.Say);
             using var trimmer = new HeapTrimmer();
-            if (UsesSandbox(options))
+            if (confined)
             {
                 ThreadSandbox.EnterProcess();
             }
@@ -185,7 +186,8 @@ internal static class RunCommand
         return code;
     }
 
-    private static MachineSpec Specify(RunOptions options, ISerialEndpoint serial, TextWriter? trace) => new()
+    /// <param name="confined">vCPUs' threads give up system calls.</param>
+    private static MachineSpec Specify(RunOptions options, ISerialEndpoint serial, TextWriter? trace, bool confined) => new()
     {
         Kernel = options.Kernel,
         Bios = options.Bios,
@@ -201,7 +203,7 @@ internal static class RunCommand
         Screen = options.Screen,
         Trace = trace is null ? null : new ExitTraceWriter(trace),
         MeasureTime = options.Stats,
-        VcpuStarting = UsesSandbox(options) ? ThreadSandbox.EnterVcpu : null,
+        VcpuStarting = confined ? ThreadSandbox.EnterVcpu : null,
     };
 
     /// <exception cref="UsageException">It is asked for and cannot be.</exception>

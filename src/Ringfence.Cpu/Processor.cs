@@ -647,16 +647,16 @@ public sealed unsafe partial class Processor : IDisposable
     private bool TakeInterrupt()
     {
         CpuState* s = State;
-        if ((s->Attention & Attentions.AnyNmi) != 0 && Delivery.NmiBlocked)
+        if ((s->Attention & Attentions.AnyNmi) != 0)
         {
+            if (!Delivery.NmiBlocked)
+            {
+                Interlocked.And(ref s->Attention, (s->Attention & Attentions.SecondNmi) != 0 ? ~Attentions.SecondNmi : ~Attentions.Nmi);
+                Count(ExitKind.Interrupt, (ulong)Vectors.Nmi, 0);
+                Delivery.DeliverNmi();
+                return true;
+            }
             HoldNmis();
-        }
-        if ((s->Attention & Attentions.AnyNmi) != 0 && !Delivery.NmiBlocked)
-        {
-            Interlocked.And(ref s->Attention, (s->Attention & Attentions.SecondNmi) != 0 ? ~Attentions.SecondNmi : ~Attentions.Nmi);
-            Count(ExitKind.Interrupt, (ulong)Vectors.Nmi, 0);
-            Delivery.DeliverNmi();
-            return true;
         }
         // Cleared first: whoever raises an interrupt from here on sets it again.
         Interlocked.And(ref s->Attention, ~Attentions.Interrupt);
