@@ -18,6 +18,8 @@ internal sealed class CommandLine
     private readonly Option<string?> _memory = Text("--memory", "SIZE", "Guest memory: 512M, 1G; a plain number is MiB [default: 512M]");
     private readonly Option<string?> _cpus = Text("--cpus", "N", "Number of virtual processors [default: 1]");
     private readonly Option<string?> _cpu = Text("--cpu", "MODEL[,+F|,-F]...", "Processor model ('ringfence cpu list' names them), and features to add or take away [default: max]");
+    private readonly Option<string?> _kvmClock = Text("--kvm-clock", "on|off", "Show guests KVM's signature and its clock [default: off]");
+    private readonly Option<string?> _hyperV = Text("--hyperv", "on|off", "Show guests Hyper-V's interface, for Windows [default: off]");
     private readonly Option<string?> _engine = Text("--engine", "NAME", $"Execution engine: {string.Join(", ", EngineNames.All)} [default: auto]");
     private readonly Option<string?> _codeCache = Text("--code-cache", "SIZE", "Memory for each processor's translations [default: 64M]");
     private readonly Option<string?> _translationCache = Text("--translation-cache", "WHERE", "Keep translations for the next run: on, off or a folder [default: on]");
@@ -62,7 +64,7 @@ internal sealed class CommandLine
         _showCpus = cpus;
         _runCommand = new Command("run", "Run a guest until it ends")
         {
-            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _engine, _codeCache, _translationCache, _perfMap, _verify, _serial, _screen, _timeout, _stats, _trace, _debugExit,
+            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _kvmClock, _hyperV, _engine, _codeCache, _translationCache, _perfMap, _verify, _serial, _screen, _timeout, _stats, _trace, _debugExit,
             _testDevice, _noReboot, _gdb, _sandbox, _verbose,
         };
         _doctorCommand = new Command("doctor", "Tell what this host can do for guests, what is missing, and how to get it") { _json };
@@ -151,6 +153,8 @@ internal sealed class CommandLine
             Memory = result.GetValue(_memory),
             Cpus = result.GetValue(_cpus),
             Cpu = result.GetValue(_cpu),
+            KvmClock = result.GetValue(_kvmClock),
+            HyperV = result.GetValue(_hyperV),
             Engine = result.GetValue(_engine),
             CodeCache = result.GetValue(_codeCache),
             TranslationCache = result.GetValue(_translationCache),

@@ -196,6 +196,8 @@ internal static class RunCommand
         Memory = options.Memory,
         Cpus = options.Cpus,
         Cpu = options.Cpu,
+        KvmClock = options.KvmClock,
+        HyperV = options.HyperV,
         DebugExitPort = options.DebugExitPort,
         TestDevice = options.TestDevice,
         NoReboot = options.NoReboot,

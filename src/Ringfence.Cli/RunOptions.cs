@@ -34,6 +34,8 @@ internal sealed record RunOptions
     public int Cpus { get; init; } = 1;
     /// <summary>The engine checks it.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
+    public bool KvmClock { get; init; }
+    public bool HyperV { get; init; }
     public string Engine { get; init; } = EngineNames.Auto;
 
     /// <summary>Bytes for each processor's translations.</summary>
@@ -93,6 +95,8 @@ internal sealed record RunOptions
             Memory = raw.Memory is null ? DefaultMemory : ParseMemory(raw.Memory),
             Cpus = raw.Cpus is null ? 1 : ParseCpus(raw.Cpus),
             Cpu = raw.Cpu ?? CpuModelNames.Max,
+            KvmClock = IsOn("--kvm-clock", raw.KvmClock) ?? false,
+            HyperV = IsOn("--hyperv", raw.HyperV) ?? false,
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
             CodeCache = raw.CodeCache is null ? SoftwareOptions.DefaultCodeCache : ParseCodeCache(raw.CodeCache),
             TranslationCache = ParseTranslationCache(raw.TranslationCache),
@@ -109,7 +113,7 @@ internal sealed record RunOptions
             TestDevice = raw.TestDevice,
             NoReboot = raw.NoReboot,
             Verbose = raw.Verbose,
-            Sandbox = raw.PerfMap ? false : raw.Sandbox is null ? null : OneOf("--sandbox", "choice", raw.Sandbox, s_switch) == "on",
+            Sandbox = raw.PerfMap ? false : IsOn("--sandbox", raw.Sandbox),
             Gdb = raw.Gdb is null ? null : ParseEndPoint(raw.Gdb),
         };
     }
@@ -202,6 +206,9 @@ internal sealed record RunOptions
     private static string NotEmpty(string option, string path) =>
         path.Length > 0 ? path : throw new UsageException($"{option}: the name of the file is empty");
 
+    /// <summary>Null if nothing was given.</summary>
+    private static bool? IsOn(string option, string? text) => text is null ? null : OneOf(option, "choice", text, s_switch) == "on";
+
     private static string OneOf(string option, string noun, string text, IReadOnlyList<string> names) =>
         names.Contains(text) ? text : throw new UsageException($"{option}: unknown {noun} '{text}' (known: {string.Join(", ", names)})");
 }
@@ -216,6 +223,8 @@ internal sealed record RawRunOptions
     public string? Memory { get; init; }
     public string? Cpus { get; init; }
     public string? Cpu { get; init; }
+    public string? KvmClock { get; init; }
+    public string? HyperV { get; init; }
     public string? Engine { get; init; }
 
     public string? CodeCache { get; init; }

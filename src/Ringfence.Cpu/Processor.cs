@@ -5,6 +5,7 @@ using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Interpreter.Handlers;
 using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.Models;
+using Ringfence.Cpu.Paravirtual;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.SystemLevel;
 using Ringfence.Host;
@@ -30,9 +31,10 @@ public sealed unsafe partial class Processor : IDisposable
     /// <param name="apicId">0 to 254; 0 is the bootstrap processor.</param>
     /// <param name="shared">What the processors of a machine have in common; null for one that is alone.</param>
     /// <param name="translators">Where blocks are to be translated.</param>
+    /// <param name="platform">What else they have in common; null likewise.</param>
     /// <param name="woken">Called on any thread when a processor that may be asleep has something to do.</param>
     public Processor(GuestMemory memory, IProcessorBus bus, IClock clock, CpuModel model, int apicId, Action woken, SharedCode? shared = null,
-        ITranslatorFactory? translators = null)
+        ITranslatorFactory? translators = null, ParavirtualPlatform? platform = null)
     {
         if (translators is null && (model.Features & CpuFeatures.PassedOn) != default)
         {
@@ -40,7 +42,6 @@ public sealed unsafe partial class Processor : IDisposable
         }
         _bus = bus;
         _readPort = bus.PortReader;
-        _writePort = bus.PortWriter;
         _clock = clock;
         Model = model;
         ApicId = apicId;
@@ -53,6 +54,8 @@ public sealed unsafe partial class Processor : IDisposable
         shared ??= new SharedCode(memory);
         shared.Join(this);
         Shared = shared;
+        Platform = platform ?? new ParavirtualPlatform(memory, shared, clock, TscHertz, clock.Now);
+        _writePort = model.OffersHyperV ? WritePortOrCall(bus.PortWriter) : bus.PortWriter;
         CodeRequests = new CodeRequestQueue(this, shared.Exclusive);
         Monitor = new MonitoredLine(this, memory);
         Locked = new LockedAccess(this, memory, shared);
@@ -65,6 +68,7 @@ public sealed unsafe partial class Processor : IDisposable
         Translator = translators?.Create(this);
         Registers = new SystemRegisters(this);
         Msrs = new ModelSpecificRegisters(this);
+        Paravirtual = ParavirtualUnit.Create(this, Platform);
         Reset();
     }
 
@@ -136,6 +140,11 @@ public sealed unsafe partial class Processor : IDisposable
 
     internal CpuidAnswers CpuidAnswers { get; }
 
+    internal ParavirtualPlatform Platform { get; }
+
+    /// <summary>Null where the model offers none.</summary>
+    internal ParavirtualUnit? Paravirtual { get; }
+
     /// <summary>The guest's time-stamp counter. It counts nanoseconds: 1 GHz.</summary>
     internal ulong TimeStamp => (ulong)_clock.Now + State->TscOffset;
 
@@ -176,6 +185,7 @@ public sealed unsafe partial class Processor : IDisposable
     {
         Registers.Init();
         Apic.Init();
+        Paravirtual?.Init();
         Mmu.FlushAll();
         Debugging.Update();
     }
@@ -202,6 +212,25 @@ public sealed unsafe partial class Processor : IDisposable
 
     /// <exception cref="ArgumentException">This model has no such MSR, or it cannot hold that.</exception>
     public void LoadMsrs(IReadOnlyDictionary<uint, ulong> values) => Msrs.Load(values);
+
+    /// <summary>Null where the model offers no paravirtual interfaces.</summary>
+    public ParavirtualState? SaveParavirtual() => Paravirtual?.Save();
+
+    /// <summary>Only while the processor does not run. The time-stamp counter's offset must be there already.</summary>
+    public void LoadParavirtual(ParavirtualState state) => Paravirtual?.Restore(state);
+
+    /// <summary>The processor was asleep so long.</summary>
+    public void NoteSlept(TimeSpan time) => Paravirtual?.NoteSlept(time);
+
+    /// <summary>To be called when the time-stamp counter's offset was changed.</summary>
+    internal void TimeStampChanged()
+    {
+        Apic.TimeStampChanged();
+        if (Paravirtual is not null)
+        {
+            Platform.TimeStampChanged();
+        }
+    }
 
     /// <summary>Makes <see cref="Run"/> return soon. Any thread.</summary>
     public void RequestExit() => Raise(Attentions.Exit);
@@ -389,6 +418,7 @@ public sealed unsafe partial class Processor : IDisposable
     public void Dispose()
     {
         Apic.Dispose();
+        Paravirtual?.Dispose();
         Mmu.Dispose();
         Blocks.Dispose();
         Translator?.Dispose();
@@ -586,6 +616,20 @@ public sealed unsafe partial class Processor : IDisposable
         _writePort(port, size, value);
         BusNanoseconds += MeasureBus ? _clock.Now - start : 0;
     }
+
+    /// <summary>The port through which Hyper-V's guests call is none of the board's.</summary>
+    private Action<ushort, int, uint> WritePortOrCall(Action<ushort, int, uint> writePort) => (port, size, value) =>
+    {
+        if (port == HyperVHypercalls.Port && size == sizeof(uint) && Paravirtual!.TakesHypercalls)
+        {
+            if (State->Cpl == 0)
+            {
+                Paravirtual.Hypercall();
+            }
+            return;
+        }
+        writePort(port, size, value);
+    };
 
     /// <summary>Counts and traces an exit. RIP is that of the block: exact where the handler left the block first.</summary>
     internal void Count(ExitKind kind, ulong address, ulong value)

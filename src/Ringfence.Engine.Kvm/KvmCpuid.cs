@@ -1,4 +1,5 @@
 using Ringfence.Cpu.Models;
+using Ringfence.Cpu.Paravirtual;
 using Ringfence.Engine.Kvm.Native;
 
 namespace Ringfence.Engine.Kvm;
@@ -7,7 +8,6 @@ namespace Ringfence.Engine.Kvm;
 internal static class KvmCpuid
 {
     private const uint SubleafMatters = 1;
-    private const uint TimingLeaf = 0x4000_0010;
     private const uint ExtendedStateLeaf = 0xD;
     private const int ExtendedStateComponents = 10;
 
@@ -47,9 +47,9 @@ internal static class KvmCpuid
     /// <param name="clockHertz">What time-stamp counter and local APIC timer count in a second.</param>
     public static KvmCpuidEntry[] Entries(CpuModel model, int index, int processors, long clockHertz)
     {
-        CpuidContext context = new((uint)index, processors, 0, 1, 0);
+        CpuidContext context = new((uint)index, processors, 0, 1, 0, ClockHertz: clockHertz);
         List<KvmCpuidEntry> entries = [];
-        foreach (uint first in (ReadOnlySpan<uint>)[0, 0x4000_0000, 0x8000_0000])
+        foreach (uint first in (ReadOnlySpan<uint>)[0, HypervisorLeaves.First, HypervisorLeaves.Second, 0x8000_0000])
         {
             uint last = Cpuid.Query(model, first, 0, context).Eax;
             for (uint leaf = first; leaf <= last; leaf++)
@@ -57,8 +57,6 @@ internal static class KvmCpuid
                 Add(entries, model, leaf, context);
             }
         }
-        int timing = entries.FindIndex(entry => entry.Leaf == TimingLeaf);
-        entries[timing] = entries[timing] with { Eax = (uint)(clockHertz / 1000), Ebx = (uint)(clockHertz / 1000) };
         // Leaves between that say nothing would only make the list long.
         entries.RemoveAll(entry => entry.Leaf != 0 && (entry.Eax | entry.Ebx | entry.Ecx | entry.Edx) == 0);
         return [.. entries];

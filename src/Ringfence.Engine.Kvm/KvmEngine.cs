@@ -58,7 +58,7 @@ public sealed class KvmEngine : IEngine
         {
             throw new ArgumentException($"the kvm engine runs 1 to {Capabilities.MaximumVcpus} processors, not {options.Vcpus}", nameof(options));
         }
-        CpuModel model = CpuDescriptions.Parse(options.CpuModel, translates: false);
+        CpuModel model = CpuDescriptions.Parse(options, translates: false);
         using KvmSystem system = KvmSystem.Open();
         KvmMachine machine = new(system, options, model, _traits);
         try

@@ -308,7 +308,7 @@ internal sealed unsafe partial class KvmProcessor
         else
         {
             _s->TscOffset = 0;
-            _processor.Apic.TimeStampChanged();
+            _processor.TimeStampChanged();
         }
     }
 

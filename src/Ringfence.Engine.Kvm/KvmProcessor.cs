@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Ringfence.Cpu;
 using Ringfence.Cpu.Interpreter;
+using Ringfence.Cpu.Paravirtual;
 using Ringfence.Cpu.State;
 using Ringfence.Engine.Kvm.Native;
 using Ringfence.Engine.Software;
@@ -31,6 +32,7 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
     private bool _pageIsFresh;
     private bool _stopsWanted;
     private long? _ahead;
+    private long _timeAhead;
 
     public KvmProcessor(KvmMachine machine, KvmVcpuDescriptor vcpu, Processor processor)
     {
@@ -141,17 +143,34 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         }
     }
 
-    public VcpuState ToMachineTime(VcpuState state) => Shift(state, Ahead());
+    public VcpuState ToMachineTime(VcpuState state) => Shift(state, Ahead(), TimeAhead());
 
-    public VcpuState FromMachineTime(VcpuState state) => Shift(state, -Ahead());
+    public VcpuState FromMachineTime(VcpuState state) => Shift(state, -Ahead(), -TimeAhead());
 
     public void Dispose() => NativeMemory.AlignedFree(_xsave);
 
     /// <summary>How far the clock of a vCPU here is ahead of the machine's. As long as the vCPU does not run it is the same, so that what is loaded is saved.</summary>
-    private long Ahead() => _ahead ??= _machine.Clock.Now - _machine.HostClock.Now;
-
-    private static VcpuState Shift(VcpuState state, long ahead) => state with
+    private long Ahead()
     {
+        if (_ahead is null)
+        {
+            long now = _machine.HostClock.Now;
+            _timeAhead = _processor.Platform.ClockNanoseconds - now;
+            _ahead = _machine.Clock.Now - now;
+        }
+        return _ahead.Value;
+    }
+
+    /// <summary>The same in nanoseconds.</summary>
+    private long TimeAhead()
+    {
+        Ahead();
+        return _timeAhead;
+    }
+
+    private static VcpuState Shift(VcpuState state, long ahead, long timeAhead) => state with
+    {
+        Paravirtual = state.Paravirtual with { TimeOffset = state.Paravirtual.TimeOffset + timeAhead },
         TscOffset = state.TscOffset + (ulong)ahead,
         Apic = state.Apic with { TimerStart = state.Apic.TimerStart - ahead },
     };
@@ -256,6 +275,11 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         }
         switch (_run->ExitReason)
         {
+            case KvmExitReason.Port when IsHypercall(_run->Port):
+                // The kernel finishes the instruction first: registers are whole then, and no longer its own.
+                Fetch(StateGroups.Core);
+                _processor.WritePort(HyperVHypercalls.Port, sizeof(uint), 0);
+                return null;
             case KvmExitReason.Port or KvmExitReason.Memory or KvmExitReason.MsrRead or KvmExitReason.MsrWrite:
                 Access();
                 return null;
@@ -314,6 +338,9 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
                 break;
         }
     }
+
+    private bool IsHypercall(in KvmPortExit access) => access is { Number: HyperVHypercalls.Port, Size: sizeof(uint), Count: 1 } && access.IsWrite != 0
+        && _processor.Paravirtual is { TakesHypercalls: true };
 
     private void AccessPort()
     {

@@ -20,6 +20,11 @@ internal static class CpuDescriptions
         }
     }
 
+    /// <summary>The model of a machine's processors.</summary>
+    /// <exception cref="CpuModelException">There is none such.</exception>
+    public static CpuModel Parse(VmOptions options, bool translates) =>
+        Parse(options.CpuModel, translates) with { OffersKvmClock = options.KvmClock, OffersHyperV = options.HyperV };
+
     /// <param name="why">Why a feature is withheld that the model alone does not explain.</param>
     public static CpuDescription Describe(CpuModel model, Func<CpuFeature, string?>? why = null) => new(
         model.Name, model.About, model.Vendor, model.Family, model.Model, model.Stepping, model.Signature, model.Brand,

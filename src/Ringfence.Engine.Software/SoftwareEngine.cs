@@ -30,6 +30,6 @@ public sealed class SoftwareEngine(SoftwareOptions? mode = null) : IEngine
         TranslatorOptions translation = new(_mode.CodeCache, _mode.Threshold, TranslatorOptions.SitesFor(_mode.CodeCache), _mode.PerfMap, _mode.Verify,
             _mode.Cache?.Library ?? (options.Vcpus > 1 ? new TranslationLibrary() : null));
         ITranslatorFactory? translators = _mode.Translates ? new TranslatorFactory(translation) : null;
-        return new SoftwareVm(options, CpuDescriptions.Parse(options.CpuModel, _mode.Translates), translators);
+        return new SoftwareVm(options, CpuDescriptions.Parse(options, _mode.Translates), translators);
     }
 }

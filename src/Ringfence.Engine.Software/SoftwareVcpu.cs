@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Ringfence.Cpu;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Models;
+using Ringfence.Cpu.Paravirtual;
 using Ringfence.Cpu.Translator;
 
 namespace Ringfence.Engine.Software;
@@ -27,19 +28,19 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     private int _exitRequested;
     private VcpuActivity _activity;
 
-    public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index, SharedCode shared, ITranslatorFactory? translators,
-        IGuestRunnerFactory? runners)
+    public SoftwareVcpu(SoftwareVm vm, VmOptions options, CpuModel model, int index, SharedCode shared, ParavirtualPlatform platform,
+        ITranslatorFactory? translators, IGuestRunnerFactory? runners)
     {
         _vm = vm;
         _bus = options.Bus;
         _trace = options.Trace;
         Index = index;
-        Processor = new Processor(options.Memory, this, runners?.Clock ?? options.Clock, model, index, Wake, shared, translators);
+        Processor = new Processor(options.Memory, this, runners?.Clock ?? options.Clock, model, index, Wake, shared, translators, platform);
         Processor.Trace = _trace is null ? null : this;
         Processor.MeasureBus = options.MeasureTime;
         Processor.PrepareAsFirmware();
         _activity = index != 0 ? VcpuActivity.WaitingForSipi : VcpuActivity.Active;
-        _clockHertz = runners?.ClockHertz ?? Processor.TscHertz;
+        _clockHertz = platform.ClockHertz;
         try
         {
             _runner = runners?.Create(Processor);
@@ -341,6 +342,13 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     }
 
     private void Sleep(Func<bool> woken)
+    {
+        long start = Stopwatch.GetTimestamp();
+        SleepUntil(woken);
+        Processor.NoteSlept(Stopwatch.GetElapsedTime(start));
+    }
+
+    private void SleepUntil(Func<bool> woken)
     {
         while (true)
         {

@@ -1,5 +1,7 @@
+using Ringfence.Cpu;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Models;
+using Ringfence.Cpu.Paravirtual;
 
 namespace Ringfence.Engine.Software;
 
@@ -15,11 +17,12 @@ internal sealed class SoftwareVm : IVm
     {
         _vcpus = new SoftwareVcpu[options.Vcpus];
         _shared = new SharedCode(options.Memory);
+        ParavirtualPlatform platform = new(options.Memory, _shared, runners?.Clock ?? options.Clock, runners?.ClockHertz ?? Processor.TscHertz, options.Clock.Now);
         try
         {
             for (int i = 0; i < _vcpus.Length; i++)
             {
-                _vcpus[i] = new SoftwareVcpu(this, options, model, i, _shared, translators, runners);
+                _vcpus[i] = new SoftwareVcpu(this, options, model, i, _shared, platform, translators, runners);
             }
         }
         catch

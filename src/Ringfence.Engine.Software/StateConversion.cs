@@ -1,5 +1,6 @@
 using Ringfence.Cpu;
 using Ringfence.Cpu.Apic;
+using Ringfence.Cpu.Paravirtual;
 using Ringfence.Cpu.State;
 using Ringfence.Cpu.X87;
 
@@ -42,6 +43,8 @@ internal static unsafe class StateConversion
             Debug = new DebugRegisterState { Addresses = [s->Dr[0], s->Dr[1], s->Dr[2], s->Dr[3]], Status = s->Dr[6], Control = s->Dr[7] },
             Msrs = new MsrState { Values = processor.SaveMsrs() },
             Apic = From(processor.Apic.Save()),
+            Paravirtual = processor.SaveParavirtual() is { } p
+                ? new ParavirtualRegisters { TimeOffset = p.TimeOffset, Values = p.Registers, TimerExpiries = p.TimerExpiries } : new ParavirtualRegisters(),
         };
     }
 
@@ -82,6 +85,8 @@ internal static unsafe class StateConversion
         s->Dr[7] = state.Debug.Control;
         s->InterruptShadow = (uint)state.Events.Shadow;
         processor.Apic.Restore(To(state.Apic));
+        ParavirtualRegisters p = state.Paravirtual;
+        processor.LoadParavirtual(new ParavirtualState(p.TimeOffset, p.Values, p.TimerExpiries));
     }
 
     /// <summary>What loading CR3 would have made of memory is replaced by what the processor held. To be called last.</summary>
@@ -108,7 +113,7 @@ internal static unsafe class StateConversion
         ApicState apic = state.Apic;
         bool whole = state.Registers.Length == 16 && state.Fpu.Stack.Length == 8 && state.Fpu.Vectors.Length == FpuState.VectorRegisters * FpuState.VectorBytes
             && state.Fpu.Opmasks.Length == 8 && state.Debug.Addresses.Length == 4 && apic.Request.Length == 8 && apic.Service.Length == 8 && apic.Trigger.Length == 8
-            && apic.LocalVectors.Length == 6 && (state.PaePointers is null or { Length: PaePointers });
+            && apic.LocalVectors.Length == 6 && (state.PaePointers is null or { Length: PaePointers }) && state.Paravirtual.TimerExpiries.Length == ParavirtualRegisters.Timers;
         if (!whole || !Enum.IsDefined(state.Events.Activity) || !Enum.IsDefined(state.Events.Shadow))
         {
             throw new ArgumentException("the state is not one that a vCPU has saved", nameof(state));

@@ -34,6 +34,7 @@ public sealed record VcpuState
     public MsrState Msrs { get; init; } = new();
     public ApicState Apic { get; init; } = new();
     public EventState Events { get; init; } = new();
+    public ParavirtualRegisters Paravirtual { get; init; } = new();
 
     /// <summary>64-bit code runs: CS.L in long mode.</summary>
     public bool IsCode64 => (Efer & 0x400) != 0 && (Cs.Attributes & 0x2000) != 0;
@@ -130,6 +131,20 @@ public sealed record ApicState
     public bool ExternalInterrupt { get; init; }
     /// <summary>A message of delivery mode ExtINT has come: the 8259 pair has its vector.</summary>
     public bool ExternalMessage { get; init; }
+}
+
+/// <summary>What a guest knows of its hypervisor: kvm-clock and Hyper-V's interface, as far as the machine has them. What belongs to the whole machine is the same in
+/// all its vCPUs.</summary>
+public sealed record ParavirtualRegisters
+{
+    public const int Timers = 4;
+
+    /// <summary>Time as the guest is told it is the machine's clock plus this, in nanoseconds.</summary>
+    public long TimeOffset { get; init; }
+    /// <summary>MSRs by number. One that is absent stays as it is when the state is loaded.</summary>
+    public IReadOnlyDictionary<uint, ulong> Values { get; init; } = new Dictionary<uint, ulong>();
+    /// <summary>When each of Hyper-V's synthetic timers is to expire, in units of 100 ns of reference time; 0 for one that does not run.</summary>
+    public ulong[] TimerExpiries { get; init; } = new ulong[Timers];
 }
 
 /// <summary>What a vCPU is doing between two instructions (SDM 3C 25.4.2). One that waits in MWAIT is active: its wait may end at any time.</summary>

@@ -25,6 +25,12 @@ public sealed record MachineSpec
     /// <summary>CPU model, and features added or taken away: MODEL[,+F|,-F]...; see <see cref="IEngine.CpuModels"/>.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
 
+    /// <summary>Guests find KVM's signature and clock.</summary>
+    public bool KvmClock { get; init; }
+
+    /// <summary>Guests find Hyper-V's interface.</summary>
+    public bool HyperV { get; init; }
+
     /// <summary>A write of V to this port ends the machine with code (V &lt;&lt; 1) | 1, as QEMU's isa-debug-exit does. It and the
     /// three ports after it must be free.</summary>
     public ushort? DebugExitPort { get; init; }

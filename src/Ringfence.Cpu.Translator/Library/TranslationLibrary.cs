@@ -88,7 +88,7 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
             text.Append(type.Module.ModuleVersionId).Append(' ');
         }
         text.Append(Environment.Version).Append(' ').Append(routines).Append(' ').Append(Avx.IsSupported).Append(Avx512F.IsSupported);
-        text.Append(CultureInfo.InvariantCulture, $" {model.Vendor} {model.Signature:x} {string.Join(',', model.Features.Members().Select(feature => (int)feature))}");
+        text.Append(CultureInfo.InvariantCulture, $" {model.Vendor} {model.Signature:x} {string.Join(',', model.Features.Members().Select(feature => (int)feature))} {model.OffersKvmClock}");
         if (X86Base.IsSupported)
         {
             foreach ((int leaf, int part) in ((int, int)[])[(0, 0), (1, 0), (7, 0), (7, 1), (0xD, 0), (0xD, 1), (unchecked((int)0x8000_0001), 0)])

@@ -111,9 +111,7 @@ public sealed partial class LocalApic
             case LogicalDestinationOffset: _logicalDestination = value & 0xFF00_0000; break;
             case DestinationFormatOffset: _destinationFormat = value | 0x0FFF_FFFF; break;
             case CommandOffset:
-                _commandLow = value & ~DeliveryStatus;
-                uint destination = _commandHigh >> 24;
-                SendCommand(destination == byte.MaxValue ? uint.MaxValue : destination);
+                Command = value | ((ulong)_commandHigh << 32);
                 break;
             case CommandHighOffset: _commandHigh = value & 0xFF00_0000; break;
             default:
@@ -135,7 +133,7 @@ public sealed partial class LocalApic
         {
             IdOffset => (uint)_id,
             LogicalDestinationOffset => LogicalId,
-            CommandOffset => _commandLow | ((ulong)_commandHigh << 32),
+            CommandOffset => Command,
             _ => ReadRegister(offset),
         };
         return there;
@@ -156,9 +154,7 @@ public sealed partial class LocalApic
             {
                 return false;
             }
-            _commandLow = (uint)value & ~DeliveryStatus;
-            _commandHigh = (uint)(value >> 32);
-            SendCommand(_commandHigh);
+            Command = value;
             return true;
         }
         ulong defined = offset switch

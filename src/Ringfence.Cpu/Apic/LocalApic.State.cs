@@ -22,7 +22,7 @@ public sealed partial class LocalApic
         {
             return new LocalApicState(
                 Base, _idRegister, _taskPriority, _logicalDestination, _destinationFormat, _spurious, _errorStatus, _errors,
-                _commandLow | ((ulong)_commandHigh << 32), [.. _request], [.. _service], [.. _trigger], [.. _lvt], _divide, _initialCount, _timerStart,
+                Command, [.. _request], [.. _service], [.. _trigger], [.. _lvt], _divide, _initialCount, _timerStart,
                 _counting, TimerMode == Deadline ? _tscDeadline : 0, ExternalInterrupt, _externalMessage != 0);
         }
     }

@@ -52,6 +52,8 @@ public sealed partial class LocalApic : IDisposable
     private uint _commandHigh;
     /// <summary>A message asks for the 8259 pair's vector: 1, or 0.</summary>
     private int _externalMessage;
+    /// <summary>Vectors whose interrupts end as they are delivered.</summary>
+    private readonly uint[] _selfEnding = new uint[8];
 
     internal LocalApic(int id, IClock clock, Processor processor, Action woken)
     {
@@ -186,6 +188,29 @@ public sealed partial class LocalApic : IDisposable
         }
     }
 
+    /// <summary>The interrupt command register. Writing sends, in either mode in the format of the mode.</summary>
+    internal ulong Command
+    {
+        get => _commandLow | ((ulong)_commandHigh << 32);
+        set
+        {
+            _commandHigh = IsX2 ? (uint)(value >> 32) : (uint)(value >> 32) & 0xFF00_0000;
+            _commandLow = (uint)value & ~DeliveryStatus;
+            uint destination = IsX2 ? _commandHigh : _commandHigh >> 24;
+            SendCommand(!IsX2 && destination == byte.MaxValue ? uint.MaxValue : destination);
+        }
+    }
+
+    /// <summary>The task priority register.</summary>
+    internal uint TaskPriority
+    {
+        get => _taskPriority;
+        set => SetTaskPriority(value);
+    }
+
+    /// <summary>From now on interrupts of these vectors need no EOI. Eight words of 32.</summary>
+    internal void SetSelfEnding(ReadOnlySpan<uint> vectors) => vectors.CopyTo(_selfEnding);
+
     public void Dispose() => _timer.Dispose();
 
     internal void Reset()
@@ -211,7 +236,7 @@ public sealed partial class LocalApic : IDisposable
         {
             uint bit = 1u << (vector & 31);
             Interlocked.And(ref _request[vector >> 5], ~bit);
-            _service[vector >> 5] |= bit;
+            _service[vector >> 5] |= bit & ~_selfEnding[vector >> 5];
             return vector;
         }
         return Interlocked.Exchange(ref _externalMessage, 0) != 0 || HasExternal ? bus.AcknowledgeExternalInterrupt() : -1;
@@ -254,7 +279,7 @@ public sealed partial class LocalApic : IDisposable
         _processor.NoteInterrupts();
     }
 
-    private void EndOfInterrupt()
+    internal void EndOfInterrupt()
     {
         int vector = Highest(_service);
         if (vector < 0)
@@ -271,6 +296,7 @@ public sealed partial class LocalApic : IDisposable
             }
             EndLint0((byte)vector);
         }
+        _processor.Paravirtual?.Ended((byte)vector);
         _processor.NoteInterrupts();
     }
 

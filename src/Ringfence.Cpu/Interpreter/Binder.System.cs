@@ -34,6 +34,7 @@ internal sealed unsafe partial class Binder
                 op->Extra = i.Op0Kind == OpKind.Immediate8 ? (byte)1 : (byte)0;
                 op->Handler = Pick.Width<OutPort>(i.Op1Register.GetSize());
                 return true;
+            case Mnemonic.Vmcall or Mnemonic.Vmmcall: op->Handler = &SystemInstructions.KvmHypercall; return true;
             case Mnemonic.Cli: op->Handler = &SystemInstructions.Cli; return true;
             case Mnemonic.Sti: op->Handler = &SystemInstructions.Sti; ends = true; return true;
             case Mnemonic.Hlt: op->Handler = &SystemInstructions.Hlt; ends = true; return true;

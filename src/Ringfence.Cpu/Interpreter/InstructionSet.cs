@@ -22,6 +22,10 @@ internal sealed class InstructionSet
         {
             _support[code] = has[s_codes.Need[code]] ? Support.Present : s_codes.Lacking[code];
         }
+        if (model.OffersKvmClock)
+        {
+            _support[(int)Code.Vmcall] = _support[(int)Code.Vmmcall] = Support.Present;
+        }
     }
 
     public Support this[Code code] => _support[(int)code];

@@ -33,6 +33,12 @@ public sealed record CpuModel
     /// <summary>What it advertises: never more than <see cref="Available"/>, and nothing without what it needs.</summary>
     public required FeatureSet Features { get; init; }
 
+    /// <summary>Guests find KVM's signature, its clock and its hypercalls.</summary>
+    public bool OffersKvmClock { get; init; }
+
+    /// <summary>Guests find Hyper-V's interface.</summary>
+    public bool OffersHyperV { get; init; }
+
     /// <summary>Where the standard format of XSAVE has AVX-512's first component and PKRU, if that is a real processor's affair; null for as the vendor's have it.</summary>
     internal (int Opmask, int Pkru)? ExtendedStateOffsets { get; init; }
 

@@ -1,4 +1,5 @@
 using System.Collections.Frozen;
+using Ringfence.Cpu.Paravirtual;
 using static Ringfence.Cpu.Models.CpuidRegister;
 
 namespace Ringfence.Cpu.Models;
@@ -6,14 +7,15 @@ namespace Ringfence.Cpu.Models;
 /// <summary>What CPUID's answer depends on besides the model.</summary>
 /// <param name="ApicId">The initial one.</param>
 /// <param name="ApicEnabled">IA32_APIC_BASE's enable bit, without which there seems to be no APIC.</param>
-internal readonly record struct CpuidContext(uint ApicId, int Processors, ulong Cr4, ulong Xcr0, ulong Xss, bool ApicEnabled = true);
+/// <param name="ClockHertz">What time-stamp counter and local APIC timer count in a second.</param>
+internal readonly record struct CpuidContext(
+    uint ApicId, int Processors, ulong Cr4, ulong Xcr0, ulong Xss, bool ApicEnabled = true, long ClockHertz = Processor.TscHertz);
 
 /// <summary>CPUID (SDM 2 CPUID; APM 3 appendix E): the feature bits of a model, and around them the leaves that are not bits.</summary>
 internal static class Cpuid
 {
     private const uint HighestBasic = 0xD;
     private const uint HighestFeatureSubleaf = 1;
-    private const uint HighestHypervisor = 0x4000_0010;
 
     /// <summary>The highest extended leaf: AMD's go on to the caches.</summary>
     private static uint HighestExtended(CpuModel model) => model.IsIntel ? 0x8000_0008 : 0x8000_001D;
@@ -24,8 +26,11 @@ internal static class Cpuid
 
     public static (uint Eax, uint Ebx, uint Ecx, uint Edx) Query(CpuModel model, uint leaf, uint subleaf, in CpuidContext context)
     {
-        uint highest = leaf < 0x4000_0000 ? HighestBasic : leaf < 0x8000_0000 ? HighestHypervisor : HighestExtended(model);
-        if (leaf > highest)
+        if (leaf is >= HypervisorLeaves.First and < 0x8000_0000)
+        {
+            return HypervisorLeaves.Query(model, leaf, context);
+        }
+        if (leaf > (leaf < HypervisorLeaves.First ? HighestBasic : HighestExtended(model)))
         {
             return default;
         }
@@ -47,11 +52,6 @@ internal static class Cpuid
                 return CpuidCaches.Query(model, leaf, subleaf, context.Processors);
             case 0xD:
                 return QueryExtendedState(model, subleaf, context);
-            case 0x4000_0000:
-                return (HighestHypervisor, Ascii("RingfenceVMM", 0), Ascii("RingfenceVMM", 4), Ascii("RingfenceVMM", 8));
-            case 0x4000_0010:
-                // VMware's convention: TSC and APIC bus frequency in kHz.
-                return ((uint)(Processor.TscHertz / 1000), 1_000_000, 0, 0);
             case 0x8000_0000:
                 return (HighestExtended(model), Ascii(model.Vendor, 0), Ascii(model.Vendor, 8), Ascii(model.Vendor, 4));
             case 0x8000_0001:
@@ -107,7 +107,7 @@ internal static class Cpuid
     }
 
     /// <summary>Four characters as a register holds them; zeros behind the end.</summary>
-    private static uint Ascii(string text, int start)
+    internal static uint Ascii(string text, int start)
     {
         uint value = 0;
         for (int i = 0; i < 4 && start + i < text.Length; i++)

@@ -19,7 +19,8 @@ internal sealed unsafe class CpuidAnswers(Processor processor)
         CpuidAnswer* answer = CpuidTable.At(_s, leaf, subleaf);
         if (answer->IsKnown == 0 || answer->Leaf != leaf || answer->Subleaf != subleaf)
         {
-            CpuidContext context = new((uint)processor.ApicId, processor.Shared.Processors.Length, _s->Cr4, _s->Xcr0, _s->Xss, processor.Apic.Enabled);
+            CpuidContext context = new((uint)processor.ApicId, processor.Shared.Processors.Length, _s->Cr4, _s->Xcr0, _s->Xss, processor.Apic.Enabled,
+                processor.Platform.ClockHertz);
             (uint a, uint b, uint c, uint d) = Cpuid.Query(processor.Model, leaf, subleaf, context);
             // An exit that someone wants to be told of is not to be answered by host code.
             uint kept = processor.Trace == null ? 1u : 0;

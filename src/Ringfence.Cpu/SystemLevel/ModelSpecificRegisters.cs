@@ -80,7 +80,7 @@ internal sealed unsafe partial class ModelSpecificRegisters(Processor processor)
             case 0xC000_0103 when HasTscAux: value = _s->TscAux; return true;
         }
         value = 0;
-        return _plain.TryGetValue(msr, out value) || IsPlain(msr) || Refuse();
+        return _plain.TryGetValue(msr, out value) || IsPlain(msr) || (processor.Paravirtual?.TryRead(msr, out value) ?? false) || Refuse();
     }
 
     public bool Write(uint msr, ulong value)
@@ -90,11 +90,11 @@ internal sealed unsafe partial class ModelSpecificRegisters(Processor processor)
             case 0x10:
                 // SDM 3B 18.17.3: the adjustment changes by as much.
                 _s->TscOffset += value - processor.TimeStamp;
-                processor.Apic.TimeStampChanged();
+                processor.TimeStampChanged();
                 return true;
             case 0x3B when Has(CpuFeature.TscAdjust):
                 _s->TscOffset = value;
-                processor.Apic.TimeStampChanged();
+                processor.TimeStampChanged();
                 return true;
             case 0x1B:
                 if (!processor.Apic.TrySetBase(value))
@@ -121,6 +121,10 @@ internal sealed unsafe partial class ModelSpecificRegisters(Processor processor)
             case 0xC000_0101: return SetCanonical(ref _s->Gs.Base, value);
             case 0xC000_0102: return SetCanonical(ref _s->KernelGsBase, value);
             case 0xC000_0103 when HasTscAux: _s->TscAux = (uint)value; return true;
+        }
+        if (processor.Paravirtual?.TryWrite(msr, value) ?? false)
+        {
+            return true;
         }
         if ((!IsPlain(msr) && !_plain.ContainsKey(msr)) || !IsMemoryTypeValid(msr, value))
         {

@@ -85,6 +85,13 @@ internal static unsafe partial class SystemInstructions
         return s->Mode == mode ? Next(s, o) : ControlFlow.GoOn(s, o);
     }
 
+    /// <summary>VMCALL, VMMCALL, where the model has them.</summary>
+    public static Op* KvmHypercall(CpuState* s, Op* o)
+    {
+        Paravirtual.KvmHypercalls.Call(Processor.Of(s));
+        return Next(s, o);
+    }
+
     /// <summary>IN. The port is DX, or the immediate when <see cref="Op.Extra"/> is 1.</summary>
     public static Op* In<T>(CpuState* s, Op* o)
         where T : unmanaged
