@@ -34,7 +34,7 @@ internal sealed record RunOptions
     public int Cpus { get; init; } = 1;
     /// <summary>The engine checks it.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
-    public bool KvmClock { get; init; }
+    public bool KvmClock { get; init; } = true;
     public bool HyperV { get; init; }
     public string Engine { get; init; } = EngineNames.Auto;
 
@@ -70,6 +70,7 @@ internal sealed record RunOptions
     {
         (SerialKind serial, string? serialFile) = ParseSerial(raw.Serial);
         (bool trace, string? traceFile) = ParseTrace(raw.Trace);
+        bool hyperV = IsOn("--hyperv", raw.HyperV) ?? false;
         if (raw.Bios is not null && (raw.Kernel is not null || raw.Initrds.Count != 0 || raw.Append is not null))
         {
             throw new UsageException("--bios: a BIOS image starts alone, without --kernel, --initrd and --append");
@@ -95,8 +96,8 @@ internal sealed record RunOptions
             Memory = raw.Memory is null ? DefaultMemory : ParseMemory(raw.Memory),
             Cpus = raw.Cpus is null ? 1 : ParseCpus(raw.Cpus),
             Cpu = raw.Cpu ?? CpuModelNames.Max,
-            KvmClock = IsOn("--kvm-clock", raw.KvmClock) ?? false,
-            HyperV = IsOn("--hyperv", raw.HyperV) ?? false,
+            KvmClock = IsOn("--kvm-clock", raw.KvmClock) ?? !hyperV,
+            HyperV = hyperV,
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
             CodeCache = raw.CodeCache is null ? SoftwareOptions.DefaultCodeCache : ParseCodeCache(raw.CodeCache),
             TranslationCache = ParseTranslationCache(raw.TranslationCache),

@@ -138,6 +138,9 @@ public sealed record ApicState
 public sealed record ParavirtualRegisters
 {
     public const int Timers = 4;
+    /// <summary>HV_X64_MSR_CRASH_P0.</summary>
+    public const uint FirstCrashParameter = 0x4000_0100;
+    public const int CrashParameters = 5;
 
     /// <summary>Time as the guest is told it is the machine's clock plus this, in nanoseconds.</summary>
     public long TimeOffset { get; init; }

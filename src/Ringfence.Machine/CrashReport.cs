@@ -31,8 +31,20 @@ internal static class CrashReport
             text.AppendLine(CultureInfo.InvariantCulture, $"{name,-3}={value.Selector:x4} base={value.Base:x16} limit={value.Limit:x8} attributes={value.Attributes:x5}");
         }
         text.AppendLine(CultureInfo.InvariantCulture, $"GDT={state.GdtBase:x16} limit={state.GdtLimit:x4}  IDT={state.IdtBase:x16} limit={state.IdtLimit:x4}");
+        AppendParameters(text, state.Paravirtual);
         text.Append(Disassemble(memory, state));
         return text.ToString();
+    }
+
+    /// <summary>What the guest wrote to Hyper-V's registers for that, if it did: Windows' stop code and its parameters.</summary>
+    private static void AppendParameters(StringBuilder text, ParavirtualRegisters registers)
+    {
+        ulong[] parameters = [.. Enumerable.Range(0, ParavirtualRegisters.CrashParameters)
+            .Select(i => registers.Values.GetValueOrDefault(ParavirtualRegisters.FirstCrashParameter + (uint)i))];
+        if (parameters.Any(parameter => parameter != 0))
+        {
+            text.AppendLine(CultureInfo.InvariantCulture, $"the guest reported: {string.Join(' ', parameters.Select(parameter => parameter.ToString("x16", CultureInfo.InvariantCulture)))}");
+        }
     }
 
     /// <summary>The instruction at RIP, or that it cannot be read.</summary>

@@ -25,8 +25,8 @@ public sealed record MachineSpec
     /// <summary>CPU model, and features added or taken away: MODEL[,+F|,-F]...; see <see cref="IEngine.CpuModels"/>.</summary>
     public string Cpu { get; init; } = CpuModelNames.Max;
 
-    /// <summary>Guests find KVM's signature and clock.</summary>
-    public bool KvmClock { get; init; }
+    /// <summary>Guests find KVM's signature and clock. Linux takes that for the hypervisor even if there is Hyper-V's interface too.</summary>
+    public bool KvmClock { get; init; } = true;
 
     /// <summary>Guests find Hyper-V's interface.</summary>
     public bool HyperV { get; init; }

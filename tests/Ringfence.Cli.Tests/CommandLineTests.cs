@@ -60,6 +60,19 @@ public sealed class CommandLineTests
         Assert.Equal("127.0.0.1:1234", options.Gdb!.ToString());
     }
 
+    /// <summary>Linux takes KVM for the hypervisor if it finds both: Hyper-V is alone unless both are asked for.</summary>
+    [Theory]
+    [InlineData(true, false)]
+    [InlineData(false, false, "--kvm-clock", "off")]
+    [InlineData(false, true, "--hyperv", "on")]
+    [InlineData(true, true, "--hyperv", "on", "--kvm-clock", "on")]
+    [InlineData(true, false, "--hyperv", "off")]
+    public void ParavirtualInterfacesCanBeChosen(bool kvmClock, bool hyperV, params string[] given)
+    {
+        RunOptions options = Parse(["run", .. given]);
+        Assert.Equal((kvmClock, hyperV), (options.KvmClock, options.HyperV));
+    }
+
     [Fact]
     public void ABiosStandsInPlaceOfAKernel()
     {
@@ -85,6 +98,8 @@ public sealed class CommandLineTests
     [InlineData("unknown option '--frob'", "run", "--frob")]
     [InlineData("unknown argument 'vmlinuz'", "run", "vmlinuz")]
     [InlineData("--memory: its value is missing", "run", "--memory")]
+    [InlineData("--hyperv: unknown choice 'maybe'", "run", "--hyperv", "maybe")]
+    [InlineData("--kvm-clock: unknown choice '1'", "run", "--kvm-clock", "1")]
     [InlineData("--kernel: given 2 times", "run", "--kernel", "a", "--kernel", "b")]
     [InlineData("--kernel: the name of the file is empty", "run", "--kernel", "")]
     [InlineData("--initrd: the name of the file is empty", "run", "--initrd", ",args")]
@@ -133,7 +148,7 @@ public sealed class CommandLineTests
         (int code, string output, string error) = Invoke("run", "--help");
         Assert.Equal(0, code);
         Assert.Equal("", error);
-        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--engine", "--code-cache", "--translation-cache", "--perf-map", "--verify", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
+        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--kvm-clock", "--hyperv", "--engine", "--code-cache", "--translation-cache", "--perf-map", "--verify", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
         {
             Assert.Contains(option + " ", output, StringComparison.Ordinal);
         }

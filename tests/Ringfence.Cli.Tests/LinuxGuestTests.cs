@@ -84,6 +84,32 @@ public sealed class LinuxGuestTests
         Assert.Equal(0, guest.PowerOff());
     }
 
+    /// <summary>With one processor and with two Linux takes the clock that it is offered, and time runs as the host's does.</summary>
+    [Theory]
+    [InlineData("--kvm-clock", "kvm-clock", "KVM", "1")]
+    [InlineData("--kvm-clock", "kvm-clock", "KVM", "2")]
+    [InlineData("--hyperv", "hyperv_clocksource_tsc_page", "Microsoft Hyper-V", "1")]
+    [InlineData("--hyperv", "hyperv_clocksource_tsc_page", "Microsoft Hyper-V", "2")]
+    public void ParavirtualClocksRun(string option, string clock, string hypervisor, string cpus)
+    {
+        const string Sources = "/sys/devices/system/clocksource/clocksource0/";
+        using var guest = new LinuxShell("RINGFENCE_KERNEL", option, "on", "--cpus", cpus);
+        guest.WaitForPrompt();
+        Assert.Equal("1", guest.Run($"dmesg | grep -c 'Hypervisor detected: {hypervisor}'"));
+        guest.Run($"echo {clock} > {Sources}current_clocksource");
+        Assert.Equal(clock, guest.Run($"cat {Sources}current_clocksource"));
+        double Uptime() => double.Parse(guest.Run("cut -d' ' -f1 /proc/uptime"), CultureInfo.InvariantCulture);
+        var time = Stopwatch.StartNew();
+        double before = Uptime();
+        guest.Run("sleep 3");
+        Assert.InRange(Uptime() - before, 3, time.Elapsed.TotalSeconds + 0.1);
+        long date = long.Parse(guest.Run("date +%s"), CultureInfo.InvariantCulture);
+        Assert.InRange(date - DateTimeOffset.UtcNow.ToUnixTimeSeconds(), -2, 2);
+        Assert.Equal("sorted", guest.Run("for i in $(seq 300); do cat /proc/uptime; done | sort -c -n && echo sorted"));
+        Assert.Equal("0", guest.Run("dmesg | grep -c -i -E 'clocksource.*unstable.*skew|stall'"));
+        Assert.Equal(0, guest.PowerOff());
+    }
+
     [Fact]
     public void ItRebootsAndPanicsMayEndIt()
     {

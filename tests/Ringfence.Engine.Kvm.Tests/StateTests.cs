@@ -71,8 +71,37 @@ public sealed class StateTests
         ["pending and blocked"] = (
             s => s with { Events = s.Events with { NmiBlocked = true, PendingNmis = 1 } },
             s => s.Events),
+        ["kvm-clock"] = (
+            s => s with { Paravirtual = s.Paravirtual with { Values = With(s, new() { [0x4B56_4D00] = 0x3_0000, [0x4B56_4D01] = 0x3_1001 }) } },
+            s => Registers(s, msr => msr >= 0x4B56_4D00)),
+        ["Hyper-V of the machine"] = (
+            s => s with
+            {
+                Paravirtual = s.Paravirtual with
+                {
+                    Values = With(s, new() { [0x4000_0000] = 0x8100_0000_0601_0000, [0x4000_0001] = 0x3_2003, [0x4000_0021] = 0x3_3001, [0x4000_0100] = 0xBAD, [0x4000_0104] = 0xDEAD }),
+                },
+            },
+            s => Registers(s, msr => msr is 0x4000_0000 or 0x4000_0001 or 0x4000_0021 or (>= 0x4000_0100 and <= 0x4000_0105))),
+        ["Hyper-V of the processor"] = (
+            s => s with
+            {
+                Paravirtual = s.Paravirtual with
+                {
+                    Values = With(s, new()
+                    {
+                        [0x4000_0073] = 0x3_4001, [0x4000_0080] = 1, [0x4000_0082] = 0x3_5001, [0x4000_0083] = 0x3_6001, [0x4000_0092] = 0x2_0061, [0x4000_009F] = 0x4_0062,
+                        [0x4000_00B0] = 0x2_0001, [0x4000_00B1] = FarAway, [0x4000_00B6] = 0x1713, [0x4000_00B7] = FarAway,
+                    }),
+                    TimerExpiries = [FarAway, 0, 0, FarAway + 5],
+                },
+            },
+            s => new { Of = Registers(s, msr => msr is >= 0x4000_0070 and <= 0x4000_00FF), s.Paravirtual.TimerExpiries }),
         ["waiting"] = (s => s with { Events = s.Events with { Activity = VcpuActivity.WaitingForSipi } }, s => s.Events),
     };
+
+    /// <summary>Of reference time: ten years.</summary>
+    private const ulong FarAway = 3_000_000_000_000_000;
 
     /// <summary>AMD-V's guest state has 32 bits for where SYSENTER goes, which AMD's processors do not have in long mode (APM 3 SYSENTER): kvm_amd keeps no more of a
     /// model of AMD's.</summary>
@@ -99,8 +128,8 @@ public sealed class StateTests
         KvmEngine kvm = KvmHost.Engine();
         (Func<VcpuState, VcpuState> change, Func<VcpuState, object> of) = s_groups[group];
         // It runs in between, so that the state has been where it belongs; what waits for SIPI does not.
-        using TinyGuest first = new(fromKvm ? kvm : TinyGuest.Software(), Code);
-        using TinyGuest second = new(fromKvm ? TinyGuest.Software() : kvm, Code);
+        using TinyGuest first = new(fromKvm ? kvm : TinyGuest.Software(), Code, paravirtual: true);
+        using TinyGuest second = new(fromKvm ? TinyGuest.Software() : kvm, Code, paravirtual: true);
         VcpuState wanted = change(first.Vcpu.Save());
         VcpuState before = RunAndSave(first, wanted);
         Assert.Equal(Text(of(wanted with { Rip = before.Rip, Msrs = Merge(wanted.Msrs, before.Msrs) })), Text(of(before)));
@@ -158,6 +187,12 @@ public sealed class StateTests
         ulong passed = guest.Vcpu.Save().Registers[0] - first.Registers[0];
         Assert.InRange(passed, 1UL, 40_000_000_000UL);
     }
+
+    private static Dictionary<uint, ulong> With(VcpuState state, Dictionary<uint, ulong> changes) =>
+        state.Paravirtual.Values.Concat(changes).GroupBy(v => v.Key).ToDictionary(g => g.Key, g => g.Last().Value);
+
+    private static IEnumerable<string> Registers(VcpuState state, Func<uint, bool> chosen) =>
+        state.Paravirtual.Values.Where(v => chosen(v.Key)).OrderBy(v => v.Key).Select(v => $"{v.Key:x}={v.Value:x}");
 
     private static void Code(Iced.Intel.Assembler a)
     {

@@ -22,7 +22,11 @@ internal sealed class TinyGuest : IDisposable
 
     private readonly HostClock _clock = new();
 
-    public TinyGuest(IEngine engine, Action<Assembler>? code = null, int vcpus = 1)
+    /// <summary>The machine's clock.</summary>
+    public long Now => _clock.Now;
+
+    /// <param name="paravirtual">With kvm-clock and Hyper-V's interface.</param>
+    public TinyGuest(IEngine engine, Action<Assembler>? code = null, int vcpus = 1, bool paravirtual = false)
     {
         Bus = new RecordingBus();
         Memory.Write(Tables, Tables + 0x1000 | PresentAndWritable);
@@ -38,7 +42,7 @@ internal sealed class TinyGuest : IDisposable
         {
             Assemble(Code, code);
         }
-        Vm = engine.CreateVm(new VmOptions(Memory, _clock, Bus, CpuModelNames.Max, vcpus));
+        Vm = engine.CreateVm(new VmOptions(Memory, _clock, Bus, CpuModelNames.Max, vcpus, KvmClock: paravirtual, HyperV: paravirtual));
         Bus.Exit = () => Vm.Vcpus[0].RequestExit();
         Vcpu.Load(Start(Vcpu.Save()));
     }

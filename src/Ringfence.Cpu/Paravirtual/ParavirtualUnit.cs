@@ -1,5 +1,3 @@
-using Ringfence.Cpu.Models;
-
 namespace Ringfence.Cpu.Paravirtual;
 
 /// <summary>The paravirtual interfaces of one processor, as its model offers them. Registers belong to its thread.</summary>

@@ -6,7 +6,8 @@ internal readonly record struct ReferenceScale(ulong Value)
 {
     public const long UnitsPerSecond = 10_000_000;
 
-    public static ReferenceScale Of(long hertz) => new((ulong)(((UInt128)UnitsPerSecond << 64) / (ulong)hertz));
+    /// <summary>Rounded up, or a unit would come a count late.</summary>
+    public static ReferenceScale Of(long hertz) => new((ulong)((((UInt128)UnitsPerSecond << 64) + (ulong)hertz - 1) / (ulong)hertz));
 
     public ulong ToUnits(ulong ticks) => Math.BigMul(ticks, Value, out _);
 
