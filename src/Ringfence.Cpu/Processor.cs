@@ -54,7 +54,7 @@ public sealed unsafe partial class Processor : IDisposable
         shared ??= new SharedCode(memory);
         shared.Join(this);
         Shared = shared;
-        Platform = platform ?? new ParavirtualPlatform(memory, shared, clock, TscHertz, clock.Now);
+        Platform = platform ?? new ParavirtualPlatform(memory, shared, clock, TscHertz, clock);
         _writePort = model.OffersHyperV ? WritePortOrCall(bus.PortWriter) : bus.PortWriter;
         CodeRequests = new CodeRequestQueue(this, shared.Exclusive);
         Monitor = new MonitoredLine(this, memory);

@@ -17,7 +17,7 @@ internal sealed class SoftwareVm : IVm
     {
         _vcpus = new SoftwareVcpu[options.Vcpus];
         _shared = new SharedCode(options.Memory);
-        ParavirtualPlatform platform = new(options.Memory, _shared, runners?.Clock ?? options.Clock, runners?.ClockHertz ?? Processor.TscHertz, options.Clock.Now);
+        ParavirtualPlatform platform = new(options.Memory, _shared, runners?.Clock ?? options.Clock, runners?.ClockHertz ?? Processor.TscHertz, options.Clock);
         try
         {
             for (int i = 0; i < _vcpus.Length; i++)

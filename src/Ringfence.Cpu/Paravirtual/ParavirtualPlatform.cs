@@ -12,8 +12,8 @@ public sealed unsafe class ParavirtualPlatform
 
     /// <param name="clock">The one that the processors' time-stamp counters count.</param>
     /// <param name="clockHertz">What it counts in a second.</param>
-    /// <param name="started">What the guest is to be told now as the time since the start of the machine, in nanoseconds.</param>
-    public ParavirtualPlatform(GuestMemory memory, SharedCode shared, IClock clock, long clockHertz, long started)
+    /// <param name="machine">The machine's, whose time guests are told.</param>
+    public ParavirtualPlatform(GuestMemory memory, SharedCode shared, IClock clock, long clockHertz, IClock machine)
     {
         _memory = memory;
         _shared = shared;
@@ -21,7 +21,7 @@ public sealed unsafe class ParavirtualPlatform
         ClockHertz = clockHertz;
         TimeScale = TimeScale.Of(clockHertz);
         ReferenceScale = ReferenceScale.Of(clockHertz);
-        TimeOffset = started - ClockNanoseconds;
+        TimeOffset = machine == clock ? 0 : machine.Now - ClockNanoseconds;
         Partition = new HyperVPartition(this);
     }
 
