@@ -33,7 +33,10 @@ public sealed partial class LocalApic : IDisposable
     private const uint IllegalRegister = 1 << 7;
 
     private readonly int _id;
+    /// <summary>What the time-stamp counter counts.</summary>
     private readonly IClock _clock;
+    /// <summary>What the timer counts but in TSC-deadline mode.</summary>
+    private readonly IClock _counted;
     private readonly Processor _processor;
     private readonly uint[] _request = new uint[8];
     private readonly uint[] _service = new uint[8];
@@ -53,13 +56,15 @@ public sealed partial class LocalApic : IDisposable
     /// <summary>A message asks for the 8259 pair's vector: 1, or 0.</summary>
     private int _externalMessage;
 
-    internal LocalApic(int id, IClock clock, Processor processor, Action woken)
+    internal LocalApic(int id, IClock clock, IClock counted, Processor processor, Action woken)
     {
         _id = id;
         _clock = clock;
+        _counted = counted;
         _processor = processor;
         Woken = woken;
-        _timer = clock.CreateTimer(TimerExpired);
+        _timer = counted.CreateTimer(TimerExpired);
+        _deadlineTimer = clock == counted ? _timer : clock.CreateTimer(TimerExpired);
         Reset();
     }
 
@@ -186,7 +191,11 @@ public sealed partial class LocalApic : IDisposable
         }
     }
 
-    public void Dispose() => _timer.Dispose();
+    public void Dispose()
+    {
+        _timer.Dispose();
+        _deadlineTimer.Dispose();
+    }
 
     internal void Reset()
     {
