@@ -44,8 +44,9 @@ internal static class KvmCpuid
     }
 
     /// <summary>The answers of one processor. What changes while it runs (OSXSAVE, sizes of the extended state) the kernel keeps up to date.</summary>
-    /// <param name="clockHertz">What time-stamp counter and local APIC timer count in a second.</param>
-    public static KvmCpuidEntry[] Entries(CpuModel model, int index, int processors, long clockHertz)
+    /// <param name="clockHertz">What the time-stamp counter counts in a second.</param>
+    /// <param name="apicHertz">What the local APIC's timer does.</param>
+    public static KvmCpuidEntry[] Entries(CpuModel model, int index, int processors, long clockHertz, long apicHertz)
     {
         CpuidContext context = new((uint)index, processors, 0, 1, 0);
         List<KvmCpuidEntry> entries = [];
@@ -58,7 +59,7 @@ internal static class KvmCpuid
             }
         }
         int timing = entries.FindIndex(entry => entry.Leaf == TimingLeaf);
-        entries[timing] = entries[timing] with { Eax = (uint)(clockHertz / 1000), Ebx = (uint)(clockHertz / 1000) };
+        entries[timing] = entries[timing] with { Eax = (uint)(clockHertz / 1000), Ebx = (uint)(apicHertz / 1000) };
         // Leaves between that say nothing would only make the list long.
         entries.RemoveAll(entry => entry.Leaf != 0 && (entry.Eax | entry.Ebx | entry.Ecx | entry.Edx) == 0);
         return [.. entries];

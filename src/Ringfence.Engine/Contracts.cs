@@ -33,8 +33,9 @@ public sealed record EngineCapabilities(string Name, int MaximumVcpus, bool Coun
 /// <param name="Vcpus">How many vCPUs there will be; APIC IDs are 0 to Vcpus - 1.</param>
 /// <param name="Trace">Told of every exit when not null.</param>
 /// <param name="MeasureTime">Measure <see cref="VcpuStatistics.VmmTime"/>: two looks at the clock for each exit.</param>
+/// <param name="Chips">The board's interrupt chips, for an engine that can hold them; null for a board that keeps its own, or has none.</param>
 public sealed record VmOptions(
-    GuestMemory Memory, IClock Clock, IVcpuBus Bus, string CpuModel, int Vcpus, IExitTrace? Trace = null, bool MeasureTime = false);
+    GuestMemory Memory, IClock Clock, IVcpuBus Bus, string CpuModel, int Vcpus, IExitTrace? Trace = null, bool MeasureTime = false, IBoardChips? Chips = null);
 
 /// <summary>A virtual machine of one engine: processors and their local APICs over guest memory.</summary>
 public interface IVm : IDisposable
