@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.Json;
-using System.Text.Json.Serialization;
 using Ringfence.Engine.Kvm;
 using Ringfence.Engine.Software;
 using Ringfence.Machine;
@@ -13,12 +12,15 @@ namespace Ringfence.Cli;
 /// </summary>
 internal static class EngineChoice
 {
+    private const string HostName = "Host";
+    private const string SpeedsName = "Speeds";
+
     private static readonly TimeSpan s_window = TimeSpan.FromMilliseconds(15);
 
     /// <summary>The speeds of the engines that can be used here, by name. KVM is missing where it cannot be used.</summary>
-    public static SortedDictionary<string, EngineSpeed> Measure()
+    public static Dictionary<string, EngineSpeed> Measure()
     {
-        SortedDictionary<string, EngineSpeed> speeds = new(StringComparer.Ordinal)
+        Dictionary<string, EngineSpeed> speeds = new(StringComparer.Ordinal)
         {
             [SoftwareOptions.CanTranslate ? EngineNames.Translator : EngineNames.Interpreter] = SpeedProbe.Measure(new SoftwareEngine(), s_window),
         };
@@ -39,7 +41,7 @@ internal static class EngineChoice
     {
         string key = HostKey();
         string file = Path.Combine(cacheFolder, "engines.json");
-        SortedDictionary<string, EngineSpeed>? speeds = Recall(file, key);
+        Dictionary<string, EngineSpeed>? speeds = Recall(file, key);
         string from = "remembered for this host and kernel";
         if (speeds is null)
         {
@@ -47,9 +49,14 @@ internal static class EngineChoice
             from = "measured now";
             Remember(file, key, speeds);
         }
-        string best = speeds.MaxBy(speed => speed.Value.Both).Key;
-        why = $"engine {best}: {string.Join("; ", speeds.Select(speed => $"{speed.Key} {Describe(speed.Value)}"))} ({from})";
-        return best;
+        (string? best, List<string> all) = (null, []);
+        foreach ((string engine, EngineSpeed speed) in speeds)
+        {
+            best = best is null || speed.Both > speeds[best].Both ? engine : best;
+            all.Add($"{engine} {Describe(speed)}");
+        }
+        why = $"engine {best}: {string.Join("; ", all)} ({from})";
+        return best!;
     }
 
     public static string Describe(EngineSpeed speed) => string.Create(
@@ -73,26 +80,52 @@ internal static class EngineChoice
         return string.Join('|', HostFacts.KernelRelease(), HostFacts.Processor().Model, HostFacts.KvmModule(), typeof(EngineChoice).Assembly.GetName().Version, usable);
     }
 
-    private static SortedDictionary<string, EngineSpeed>? Recall(string file, string key)
+    // Read and written by hand: the serializer's set-up takes longer than all else that --engine auto does.
+    private static Dictionary<string, EngineSpeed>? Recall(string file, string key)
     {
         try
         {
-            Memory? memory = JsonSerializer.Deserialize(File.ReadAllBytes(file), EngineChoiceJson.Default.Memory);
-            return memory?.Host == key && memory.Speeds.Count > 0 ? memory.Speeds : null;
+            using JsonDocument memory = JsonDocument.Parse(File.ReadAllBytes(file));
+            if (memory.RootElement.GetProperty(HostName).GetString() != key)
+            {
+                return null;
+            }
+            Dictionary<string, EngineSpeed> speeds = new(StringComparer.Ordinal);
+            foreach (JsonProperty speed in memory.RootElement.GetProperty(SpeedsName).EnumerateObject())
+            {
+                speeds[speed.Name] = new EngineSpeed(
+                    speed.Value.GetProperty(nameof(EngineSpeed.Supervisor)).GetDouble(), speed.Value.GetProperty(nameof(EngineSpeed.User)).GetDouble());
+            }
+            return speeds.Count > 0 ? speeds : null;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
         {
             return null;
         }
     }
 
-    private static void Remember(string file, string key, SortedDictionary<string, EngineSpeed> speeds)
+    private static void Remember(string file, string key, Dictionary<string, EngineSpeed> speeds)
     {
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(file)!);
             string part = $"{file}.{Environment.ProcessId}";
-            File.WriteAllBytes(part, JsonSerializer.SerializeToUtf8Bytes(new Memory(key, speeds), EngineChoiceJson.Default.Memory));
+            using (FileStream stream = File.Create(part))
+            using (Utf8JsonWriter writer = new(stream, new JsonWriterOptions { Indented = true }))
+            {
+                writer.WriteStartObject();
+                writer.WriteString(HostName, key);
+                writer.WriteStartObject(SpeedsName);
+                foreach ((string engine, EngineSpeed speed) in speeds)
+                {
+                    writer.WriteStartObject(engine);
+                    writer.WriteNumber(nameof(EngineSpeed.Supervisor), speed.Supervisor);
+                    writer.WriteNumber(nameof(EngineSpeed.User), speed.User);
+                    writer.WriteEndObject();
+                }
+                writer.WriteEndObject();
+                writer.WriteEndObject();
+            }
             File.Move(part, file, overwrite: true);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -100,10 +133,4 @@ internal static class EngineChoice
             // Then it is measured each time.
         }
     }
-
-    internal sealed record Memory(string Host, SortedDictionary<string, EngineSpeed> Speeds);
 }
-
-[JsonSourceGenerationOptions(WriteIndented = true)]
-[JsonSerializable(typeof(EngineChoice.Memory))]
-internal sealed partial class EngineChoiceJson : JsonSerializerContext;

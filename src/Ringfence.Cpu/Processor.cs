@@ -306,6 +306,11 @@ public sealed unsafe partial class Processor : IDisposable
                 {
                     ExecuteNext(step, passes);
                 }
+                if (retired == s->Retired && s->Event == ExitEvent.None && s->InterruptShadow == InterruptShadow.None)
+                {
+                    // Attention has come between the look at it and the block's: the instruction in the shadow is still to run.
+                    s->InterruptShadow = shadow;
+                }
             }
             if (s->Event != ExitEvent.None)
             {

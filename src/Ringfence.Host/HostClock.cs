@@ -125,7 +125,10 @@ public sealed class HostClock : IClock, IDisposable
     private void Program(long deadline)
     {
         _programmed = deadline;
-        LibC.ArmTimer(_descriptor, (long)Int128.Clamp((Int128)deadline + _epoch.Origin, 1, long.MaxValue));
+        long at = deadline + _epoch.Origin;
+        // Both have the sign that the sum has not: it is too far away.
+        bool overflows = ((deadline ^ at) & (_epoch.Origin ^ at)) < 0;
+        LibC.ArmTimer(_descriptor, overflows ? (at < 0 ? long.MaxValue : 1) : Math.Max(at, 1));
     }
 
     private void Run()

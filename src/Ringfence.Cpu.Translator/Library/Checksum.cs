@@ -3,6 +3,9 @@ using System.Runtime.InteropServices;
 
 namespace Ringfence.Cpu.Translator.Library;
 
+/// <summary>A <see cref="Checksum"/>.</summary>
+internal readonly record struct Digest(ulong High, ulong Low);
+
 /// <summary>Tells whether bytes are what was written: 128 bits, two lanes of multiplications. Against accidents; whoever wants to deceive is kept out by who may
 /// write to the file.</summary>
 internal static class Checksum
@@ -12,7 +15,7 @@ internal static class Checksum
     private const ulong Third = 0x1656_67B1_9E37_79F9;
     private const int Step = 2 * sizeof(ulong);
 
-    public static UInt128 Of(ReadOnlySpan<byte> bytes)
+    public static Digest Of(ReadOnlySpan<byte> bytes)
     {
         ulong a = First ^ (ulong)bytes.Length;
         ulong b = Second;
@@ -25,7 +28,7 @@ internal static class Checksum
         rest.Clear();
         bytes.CopyTo(rest);
         Take(MemoryMarshal.Read<ulong>(rest), MemoryMarshal.Read<ulong>(rest[sizeof(ulong)..]), ref a, ref b);
-        return new UInt128(Fold(a ^ Second, b ^ First), Fold(b ^ Third, a ^ Second) ^ a);
+        return new Digest(Fold(a ^ Second, b ^ First), Fold(b ^ Third, a ^ Second) ^ a);
     }
 
     /// <summary>The same for few bytes, in half the time.</summary>

@@ -49,7 +49,7 @@ internal sealed class LibraryFile : IDisposable
     public int Count => _records.Length;
 
     /// <param name="wrong">Why there is none, if that is worth telling.</param>
-    public static LibraryFile? Open(string path, UInt128 identity, out string? wrong)
+    public static LibraryFile? Open(string path, Digest identity, out string? wrong)
     {
         wrong = null;
         SafeFileHandle? file = null;
@@ -138,7 +138,7 @@ internal sealed class LibraryFile : IDisposable
     /// <summary>Writes a file that takes the place of what is there: what is new, what of the old file was used, and of the rest what is not too old, as much
     /// as there is room for. Nothing happens where the host does not let us.</summary>
     /// <returns>Its bytes.</returns>
-    public static long Write(string path, UInt128 identity, LibraryFile? old, IReadOnlyList<RegionImage> images, long limit)
+    public static long Write(string path, Digest identity, LibraryFile? old, IReadOnlyList<RegionImage> images, long limit)
     {
         string part = $"{path}.{Environment.ProcessId}";
         try
@@ -211,7 +211,7 @@ internal sealed class LibraryFile : IDisposable
 
     private static int Bucket(ulong key) => (int)(key >> (64 - BucketBits));
 
-    private static LibraryFile? ReadTables(SafeFileHandle file, UInt128 identity)
+    private static LibraryFile? ReadTables(SafeFileHandle file, Digest identity)
     {
         Header header = default;
         Span<byte> bytes = MemoryMarshal.AsBytes(new Span<Header>(ref header));
@@ -287,7 +287,7 @@ internal sealed class LibraryFile : IDisposable
             _at += bytes.Length;
         }
 
-        public void Finish(UInt128 identity)
+        public void Finish(Digest identity)
         {
             _places.Sort((a, b) => a.Key.CompareTo(b.Key));
             byte[] tables =
@@ -319,8 +319,8 @@ internal sealed class LibraryFile : IDisposable
         public int Places;
         public long Tables;
         public ulong Sum;
-        public UInt128 Identity;
-        public UInt128 TablesSum;
+        public Digest Identity;
+        public Digest TablesSum;
 
         /// <summary>Of all but itself.</summary>
         public readonly ulong OwnSum
@@ -329,14 +329,14 @@ internal sealed class LibraryFile : IDisposable
             {
                 Header copy = this;
                 copy.Sum = 0;
-                return (ulong)Checksum.Of(MemoryMarshal.AsBytes(new ReadOnlySpan<Header>(in copy)));
+                return Checksum.Of(MemoryMarshal.AsBytes(new ReadOnlySpan<Header>(in copy))).Low;
             }
         }
     }
 
     /// <param name="Age">Runs since it was of use.</param>
     [StructLayout(LayoutKind.Sequential)]
-    private readonly record struct Record(long Offset, int Bytes, int Age, UInt128 Sum);
+    private readonly record struct Record(long Offset, int Bytes, int Age, Digest Sum);
 
     [StructLayout(LayoutKind.Sequential)]
     private readonly record struct Place(ulong Key, long Number)

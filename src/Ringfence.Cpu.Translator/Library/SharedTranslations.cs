@@ -8,7 +8,7 @@ internal sealed class SharedTranslations : IDisposable
     private const int BucketBits = 14;
 
     private readonly string? _path;
-    private readonly UInt128 _identity;
+    private readonly Digest _identity;
     private readonly int _routines;
     private readonly int _limit;
     private readonly LibraryFile? _file;
@@ -20,7 +20,7 @@ internal sealed class SharedTranslations : IDisposable
     private long _bytes;
 
     /// <param name="path">Null for no file.</param>
-    public SharedTranslations(string? path, UInt128 identity, int routines, int limit, Action<string>? complaint)
+    public SharedTranslations(string? path, Digest identity, int routines, int limit, Action<string>? complaint)
     {
         _path = path;
         _identity = identity;

@@ -44,8 +44,8 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
     /// <param name="routines">Where the routines end in the code memory.</param>
     internal SharedTranslations For(CpuModel model, int routines) => _byIdentity.GetOrAdd(Identity(model, routines), identity =>
     {
-        UInt128 sum = Checksum.Of(Encoding.UTF8.GetBytes(identity));
-        string? path = folder is null ? null : Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"translations-{(ulong)sum:x16}.bin"));
+        Digest sum = Checksum.Of(Encoding.UTF8.GetBytes(identity));
+        string? path = folder is null ? null : Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"translations-{sum.Low:x16}.bin"));
         return new SharedTranslations(path, sum, routines, limit, Complaint);
     });
 

@@ -93,21 +93,21 @@ internal readonly unsafe struct Combine<TOp, TOperand, TOther> : IForm
     where TOperand : struct, IOperand
     where TOther : struct, IOperand
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<T>() where T : unmanaged => &BitManipulation.Combine<TOp, TOperand, TOther, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<T>() => &BitManipulation.Combine<TOp, TOperand, TOther, T>;
 }
 
 internal readonly unsafe struct Mulx<TOperand> : IForm
     where TOperand : struct, IOperand
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<T>() where T : unmanaged => &BitManipulation.Mulx<TOperand, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<T>() => &BitManipulation.Mulx<TOperand, T>;
 }
 
 internal readonly unsafe struct SwappedLoad : IForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<T>() where T : unmanaged => &BitManipulation.LoadSwapped<T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<T>() => &BitManipulation.LoadSwapped<T>;
 }
 
 internal readonly unsafe struct SwappedStore : IForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<T>() where T : unmanaged => &BitManipulation.StoreSwapped<T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<T>() => &BitManipulation.StoreSwapped<T>;
 }

@@ -70,5 +70,5 @@ internal sealed unsafe partial class Binder
 
 internal readonly unsafe struct RandomInto : IForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<T>() where T : unmanaged => &StateInstructions.Random<T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<T>() => &StateInstructions.Random<T>;
 }

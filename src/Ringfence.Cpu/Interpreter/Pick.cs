@@ -7,15 +7,13 @@ namespace Ringfence.Cpu.Interpreter;
 /// <summary>A handler that exists once for each operand width.</summary>
 internal unsafe interface IForm
 {
-    static abstract delegate*<CpuState*, Op*, Op*> Of<T>()
-        where T : unmanaged;
+    static abstract delegate*<CpuState*, Op*, Op*> Of<T>();
 }
 
 /// <summary>A handler that exists once for each operand width and way of addressing.</summary>
 internal unsafe interface IMemoryForm
 {
     static abstract delegate*<CpuState*, Op*, Op*> Of<T, TEa>()
-        where T : unmanaged
         where TEa : struct, IAddressing;
 }
 
@@ -23,8 +21,7 @@ internal unsafe interface IMemoryForm
 internal unsafe interface IStackForm
 {
     static abstract delegate*<CpuState*, Op*, Op*> Of<TStack, T>()
-        where TStack : struct, IStack
-        where T : unmanaged;
+        where TStack : struct, IStack;
 }
 
 /// <summary>Chooses among the instances of a generic handler.</summary>

@@ -5,84 +5,84 @@ namespace Ringfence.Cpu.Interpreter;
 
 internal readonly unsafe struct PushR : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &Stack.PushR<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &Stack.PushR<TStack, T>;
 }
 
 internal readonly unsafe struct PushI : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &Stack.PushI<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &Stack.PushI<TStack, T>;
 }
 
 internal readonly unsafe struct PushM : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &Stack.PushM<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &Stack.PushM<TStack, T>;
 }
 
 internal readonly unsafe struct PopR : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &Stack.PopR<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &Stack.PopR<TStack, T>;
 }
 
 internal readonly unsafe struct PopM : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &Stack.PopM<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &Stack.PopM<TStack, T>;
 }
 
 internal readonly unsafe struct LeaveFrame : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &Stack.Leave<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &Stack.Leave<TStack, T>;
 }
 
 internal readonly unsafe struct EnterFrame : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &Stack.Enter<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &Stack.Enter<TStack, T>;
 }
 
 internal readonly unsafe struct PushAll : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &Stack.PushAll<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &Stack.PushAll<TStack, T>;
 }
 
 internal readonly unsafe struct PopAll : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &Stack.PopAll<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &Stack.PopAll<TStack, T>;
 }
 
 internal readonly unsafe struct PushFlags : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &SystemInstructions.Pushf<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &SystemInstructions.Pushf<TStack, T>;
 }
 
 internal readonly unsafe struct PopFlags : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &SystemInstructions.Popf<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &SystemInstructions.Popf<TStack, T>;
 }
 
 internal readonly unsafe struct PushSegment : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged =>
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack =>
         &SystemInstructions.PushSegment<TStack, T>;
 }
 
 internal readonly unsafe struct PopSegment : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged =>
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack =>
         &SystemInstructions.PopSegment<TStack, T>;
 }
 
 internal readonly unsafe struct CallRelative : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &ControlFlow.Call<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &ControlFlow.Call<TStack, T>;
 }
 
 internal readonly unsafe struct CallTo<TOperand> : IStackForm
     where TOperand : struct, IOperand
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged =>
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack =>
         &ControlFlow.CallIndirect<TOperand, TStack, T>;
 }
 
 internal readonly unsafe struct ReturnNear : IStackForm
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack where T : unmanaged => &ControlFlow.Return<TStack, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<TStack, T>() where TStack : struct, IStack => &ControlFlow.Return<TStack, T>;
 }

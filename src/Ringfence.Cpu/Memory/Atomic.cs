@@ -7,7 +7,6 @@ internal static unsafe class Atomic
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T CompareExchange<T>(T* p, T value, T comparand)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {
@@ -26,7 +25,6 @@ internal static unsafe class Atomic
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Exchange<T>(T* p, T value)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {

@@ -16,7 +16,6 @@ internal static unsafe class GuestAccess
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Read<T>(CpuState* s, ulong linear, out T value)
-        where T : unmanaged
     {
         TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
         if ((entry->Read ^ linear) <= (ulong)(PageBytes - sizeof(T)))
@@ -29,7 +28,7 @@ internal static unsafe class GuestAccess
             value = *(T*)s->Scratch;
             return true;
         }
-        value = default;
+        value = default!;
         return false;
     }
 
@@ -48,7 +47,6 @@ internal static unsafe class GuestAccess
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Write<T>(CpuState* s, ulong linear, T value)
-        where T : unmanaged
     {
         TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
         if ((entry->Write ^ linear) <= (ulong)(PageBytes - sizeof(T)))
@@ -64,7 +62,6 @@ internal static unsafe class GuestAccess
     /// must go the long way (<see cref="Read"/> with write intent, then <see cref="Write"/>).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T* Modify<T>(CpuState* s, ulong linear)
-        where T : unmanaged
     {
         TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
         // A page that may be written may be read.
@@ -76,7 +73,6 @@ internal static unsafe class GuestAccess
     /// To be followed by <see cref="Settle"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T* ModifyAtomic<T>(CpuState* s, ulong linear)
-        where T : unmanaged
     {
         TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
         // Turned right by the bits that must be 0: if they are not, the number is large. One comparison for page, right and alignment.
@@ -97,7 +93,6 @@ internal static unsafe class GuestAccess
     /// <summary>The long way's first half: reads with the rights of a write, so that a read-modify-write faults before it has effects.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool ReadForWrite<T>(CpuState* s, ulong linear, out T value)
-        where T : unmanaged
     {
         bool done = SlowAccess.ReadForWrite(s, linear, sizeof(T));
         value = *(T*)s->Scratch;

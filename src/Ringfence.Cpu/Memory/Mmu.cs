@@ -224,7 +224,6 @@ internal sealed unsafe class Mmu : IDisposable
     /// <summary>Reads a system structure (descriptor, TSS) with supervisor rights whatever the CPL. False: the fault is recorded.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool ReadSystem<T>(ulong linear, out T value)
-        where T : unmanaged
     {
         TlbEntry* entry = SystemEntry(linear);
         if ((entry->Read ^ linear) <= GuestMemory.PageSize - (ulong)sizeof(T) && !LinearAddress.AnyMasked(_s))
@@ -232,14 +231,13 @@ internal sealed unsafe class Mmu : IDisposable
             value = *(T*)(linear + entry->Addend);
             return true;
         }
-        T read = default;
+        T read = default!;
         bool done = AccessSystem(linear, sizeof(T), AccessKind.Read, (byte*)&read);
         value = read;
         return done;
     }
 
     public bool WriteSystem<T>(ulong linear, T value)
-        where T : unmanaged
     {
         byte* host = SystemRoom(linear, sizeof(T));
         if (host != null)

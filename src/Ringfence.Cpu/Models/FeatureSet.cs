@@ -1,24 +1,38 @@
+using System.Numerics;
+
 namespace Ringfence.Cpu.Models;
 
 /// <summary>A set of features; equal if the members are.</summary>
+/// <remarks>Four words and not two UInt128: what takes or returns those is never compiled ahead of time.</remarks>
 public readonly record struct FeatureSet
 {
-    private const int HalfBits = 128;
+    private const int WordBits = 64;
 
-    private readonly UInt128 _low;
-    private readonly UInt128 _high;
+    private readonly ulong _0;
+    private readonly ulong _1;
+    private readonly ulong _2;
+    private readonly ulong _3;
 
-    private FeatureSet(UInt128 low, UInt128 high)
+    private FeatureSet(ulong word0, ulong word1, ulong word2, ulong word3)
     {
-        _low = low;
-        _high = high;
+        _0 = word0;
+        _1 = word1;
+        _2 = word2;
+        _3 = word3;
     }
 
     /// <summary>How many members there are.</summary>
-    public int Count => (int)(UInt128.PopCount(_low) + UInt128.PopCount(_high));
+    public int Count => BitOperations.PopCount(_0) + BitOperations.PopCount(_1) + BitOperations.PopCount(_2) + BitOperations.PopCount(_3);
 
-    public static FeatureSet Of(params IEnumerable<CpuFeature> features) =>
-        features.Aggregate(default(FeatureSet), (set, feature) => set.With(feature));
+    public static FeatureSet Of(params IEnumerable<CpuFeature> features)
+    {
+        FeatureSet set = default;
+        foreach (CpuFeature feature in features)
+        {
+            set = set.With(feature);
+        }
+        return set;
+    }
 
     public bool Has(CpuFeature feature) => (this & Single(feature)) != default;
 
@@ -26,11 +40,11 @@ public readonly record struct FeatureSet
 
     public FeatureSet Without(CpuFeature feature) => Without(Single(feature));
 
-    public FeatureSet Without(FeatureSet others) => new(_low & ~others._low, _high & ~others._high);
+    public FeatureSet Without(FeatureSet others) => new(_0 & ~others._0, _1 & ~others._1, _2 & ~others._2, _3 & ~others._3);
 
-    public static FeatureSet operator |(FeatureSet a, FeatureSet b) => new(a._low | b._low, a._high | b._high);
+    public static FeatureSet operator |(FeatureSet a, FeatureSet b) => new(a._0 | b._0, a._1 | b._1, a._2 | b._2, a._3 | b._3);
 
-    public static FeatureSet operator &(FeatureSet a, FeatureSet b) => new(a._low & b._low, a._high & b._high);
+    public static FeatureSet operator &(FeatureSet a, FeatureSet b) => new(a._0 & b._0, a._1 & b._1, a._2 & b._2, a._3 & b._3);
 
     /// <summary>In the order of <see cref="CpuFeature"/>.</summary>
     public IEnumerable<CpuFeature> Members()
@@ -44,6 +58,15 @@ public readonly record struct FeatureSet
         }
     }
 
-    private static FeatureSet Single(CpuFeature feature) =>
-        (int)feature < HalfBits ? new(UInt128.One << (int)feature, 0) : new(0, UInt128.One << ((int)feature - HalfBits));
+    private static FeatureSet Single(CpuFeature feature)
+    {
+        ulong bit = 1UL << ((int)feature % WordBits);
+        return ((int)feature / WordBits) switch
+        {
+            0 => new(bit, 0, 0, 0),
+            1 => new(0, bit, 0, 0),
+            2 => new(0, 0, bit, 0),
+            _ => new(0, 0, 0, bit),
+        };
+    }
 }

@@ -38,17 +38,14 @@ public static unsafe class Flags
 
     /// <summary>After an addition: <paramref name="r"/> = a + b (+ carry), low bits valid.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void SetAdd<T>(CpuState* s, ulong a, ulong b, ulong r)
-        where T : unmanaged => SetCarries<T>(s, r, (a & b) | ((a | b) & ~r));
+    public static void SetAdd<T>(CpuState* s, ulong a, ulong b, ulong r) => SetCarries<T>(s, r, (a & b) | ((a | b) & ~r));
 
     /// <summary>After a subtraction: <paramref name="r"/> = a - b (- borrow).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void SetSub<T>(CpuState* s, ulong a, ulong b, ulong r)
-        where T : unmanaged => SetCarries<T>(s, r, (~a & b) | (~(a ^ b) & r));
+    public static void SetSub<T>(CpuState* s, ulong a, ulong b, ulong r) => SetCarries<T>(s, r, (~a & b) | (~(a ^ b) & r));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void SetLogic<T>(CpuState* s, ulong r)
-        where T : unmanaged
     {
         s->FlagResult = Width.SignExtend<T>(r);
         s->FlagCarry = 0;
@@ -57,7 +54,6 @@ public static unsafe class Flags
     /// <summary>INC and DEC: as <see cref="SetAdd"/> or <see cref="SetSub"/> with the carries given, but CF stays.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void SetKeepingCarry<T>(CpuState* s, ulong r, ulong carries)
-        where T : unmanaged
     {
         ulong old = s->FlagCarry;
         SetCarries<T>(s, r, carries);
@@ -69,7 +65,6 @@ public static unsafe class Flags
     /// <summary>Result flags from <paramref name="r"/>, CF and OF as given, AF clear: shifts, multiplications.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void SetResult<T>(CpuState* s, ulong r, bool carry, bool overflow)
-        where T : unmanaged
     {
         s->FlagResult = Width.SignExtend<T>(r);
         s->FlagCarry = (carry ? 1UL << 63 : 0) | (carry != overflow ? 1UL << 62 : 0);
@@ -135,7 +130,6 @@ public static unsafe class Flags
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void SetCarries<T>(CpuState* s, ulong r, ulong carries)
-        where T : unmanaged
     {
         s->FlagResult = Width.SignExtend<T>(r);
         s->FlagCarry = sizeof(T) == 8

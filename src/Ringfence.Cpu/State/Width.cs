@@ -8,7 +8,6 @@ internal static unsafe class Width
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong SignExtend<T>(ulong value)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {
@@ -27,7 +26,6 @@ internal static unsafe class Width
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Truncate<T>(ulong value)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {
@@ -46,7 +44,6 @@ internal static unsafe class Width
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong From<T>(T value)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {
@@ -65,7 +62,6 @@ internal static unsafe class Width
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T To<T>(ulong value)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {
@@ -83,13 +79,11 @@ internal static unsafe class Width
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool IsNegative<T>(ulong value)
-        where T : unmanaged => (long)(value << (64 - (8 * sizeof(T)))) < 0;
+    public static bool IsNegative<T>(ulong value) => (long)(value << (64 - (8 * sizeof(T)))) < 0;
 
     /// <summary>The operand at an offset of the state, zero-extended.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Get<T>(CpuState* s, ushort offset)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {
@@ -109,7 +103,6 @@ internal static unsafe class Width
     /// <summary>Writes a general register: 32-bit writes clear the upper half, narrower ones keep the rest (SDM 1 3.4.1.1).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Set<T>(CpuState* s, ushort offset, ulong value)
-        where T : unmanaged
     {
         switch (sizeof(T))
         {

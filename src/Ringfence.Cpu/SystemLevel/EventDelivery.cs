@@ -1,4 +1,5 @@
 using System.Globalization;
+using Ringfence.Cpu.Memory;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
 
@@ -218,11 +219,11 @@ internal sealed unsafe class EventDelivery(Processor processor)
         {
             return GateFault(Vectors.GeneralProtection, vector);
         }
-        if (!processor.Mmu.ReadSystem(_s->IdtBase + at, out UInt128 entry))
+        if (!processor.Mmu.ReadSystem(_s->IdtBase + at, out DoubleQuadword entry))
         {
             return false;
         }
-        Descriptor gate = new((ulong)entry, (ulong)(entry >> 64));
+        Descriptor gate = new(entry.Low, entry.High);
         if (!gate.IsSystem || gate.Type is not (14 or 15) || (source == Source.Software && gate.Dpl < _s->Cpl))
         {
             return GateFault(Vectors.GeneralProtection, vector);

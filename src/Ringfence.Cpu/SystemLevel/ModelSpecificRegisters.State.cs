@@ -11,7 +11,7 @@ internal sealed unsafe partial class ModelSpecificRegisters
 
     public IReadOnlyDictionary<uint, ulong> Save()
     {
-        SortedDictionary<uint, ulong> values = new(_plain);
+        Dictionary<uint, ulong> values = new(_plain);
         foreach (uint msr in s_kept)
         {
             if (Read(msr, out ulong value))

@@ -38,27 +38,42 @@ internal static class FilterProgram
             program.Add(new(JumpIfEqual, 0, 1, (uint)call));
             program.Add(new(Return, 0, 0, Error | NoSuchCall));
         }
-        // Calls with rules about their arguments first need more than one comparison: each call's rules stand together.
-        foreach (IGrouping<SystemCall, SystemCallRule> rules in policy.Rules.GroupBy(rule => rule.Call))
+        // A call's rules stand together, so that all others jump over them at once; after the last, what none allows is refused.
+        for (int i = 0; i < policy.Rules.Count;)
         {
-            FilterInstruction[] body = [.. rules.Any(rule => rule.Allowed is null) ? [new(Return, 0, 0, Allow)] : rules.SelectMany(Check).Append(Refuse)];
-            program.Add(new(JumpIfEqual, 0, (byte)body.Length, (uint)rules.Key));
-            program.AddRange(body);
+            i = Write(program, policy.Rules, i);
         }
-        program.Add(Refuse);
+        program.Add(s_refuse);
         return [.. program];
     }
 
-    private static FilterInstruction Refuse => new(Return, 0, 0, Error | NotPermitted);
+    private static readonly FilterInstruction s_refuse = new(Return, 0, 0, Error | NotPermitted);
 
-    private static IEnumerable<FilterInstruction> Check(SystemCallRule rule)
+    /// <summary>Writes the rules of one call. The place after them is returned.</summary>
+    private static int Write(List<FilterInstruction> program, IReadOnlyList<SystemCallRule> rules, int first)
     {
-        yield return new(Load, 0, 0, ArgumentsOffset + (8 * (uint)rule.Argument));
-        yield return new(And, 0, 0, rule.Mask);
-        foreach (uint value in rule.Allowed!)
+        SystemCall call = rules[first].Call;
+        int comparison = program.Count;
+        program.Add(default);
+        bool always = false;
+        int i = first;
+        for (; i < rules.Count && rules[i].Call == call; i++)
         {
-            yield return new(JumpIfEqual, 0, 1, value);
-            yield return new(Return, 0, 0, Allow);
+            if (rules[i].Allowed is not { } values)
+            {
+                always = true;
+                continue;
+            }
+            program.Add(new(Load, 0, 0, ArgumentsOffset + (8 * (uint)rules[i].Argument)));
+            program.Add(new(And, 0, 0, rules[i].Mask));
+            foreach (uint value in values)
+            {
+                program.Add(new(JumpIfEqual, 0, 1, value));
+                program.Add(new(Return, 0, 0, Allow));
+            }
         }
+        program.Add(always ? new(Return, 0, 0, Allow) : s_refuse);
+        program[comparison] = new(JumpIfEqual, 0, (byte)(program.Count - comparison - 1), (uint)call);
+        return i;
     }
 }

@@ -4,7 +4,7 @@ namespace Ringfence.Host.Sandbox;
 /// <param name="Argument">Which of its six arguments is looked at; its lower 32 bits count.</param>
 /// <param name="Mask">The bits of it that matter.</param>
 /// <param name="Allowed">Null: whatever it is.</param>
-internal readonly record struct SystemCallRule(SystemCall Call, int Argument = 0, uint Mask = 0, uint[]? Allowed = null);
+internal sealed record SystemCallRule(SystemCall Call, int Argument = 0, uint Mask = 0, uint[]? Allowed = null);
 
 /// <summary>
 /// What threads may ask of the kernel. A policy lists what is allowed; all else is refused with EPERM, and what takes its arguments in memory, where a filter cannot look, is

@@ -9,8 +9,7 @@ namespace Ringfence.Cpu.Interpreter.Handlers;
 /// <summary>An operation on an r/m operand and another one, with a result in a third; sets the flags that it sets.</summary>
 internal unsafe interface IBitOperation
 {
-    static abstract ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged;
+    static abstract ulong Apply<T>(CpuState* s, ulong value, ulong other);
 }
 
 /// <summary>BMI1, BMI2, LZCNT, ADX and MOVBE (SDM 1 7.3.17, 7.3.18). Flags that the manual leaves undefined are as the others make them.</summary>
@@ -21,7 +20,6 @@ internal static unsafe class BitManipulation
         where TOp : struct, IBitOperation
         where TOperand : struct, IOperand
         where TOther : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong value))
         {
@@ -36,7 +34,6 @@ internal static unsafe class BitManipulation
     /// <summary>MULX: rDX times the operand, high half to the first register, low half to the second. If they are the same, the high half stays.</summary>
     public static Op* Mulx<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong value))
         {
@@ -60,7 +57,6 @@ internal static unsafe class BitManipulation
     }
 
     public static Op* LoadSwapped<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         if (!GuestAccess.Read(s, Wide.Linear(s, o), out T value))
         {
@@ -72,7 +68,6 @@ internal static unsafe class BitManipulation
     }
 
     public static Op* StoreSwapped<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         if (!GuestAccess.Write(s, Wide.Linear(s, o), Width.To<T>(Reversed<T>(Width.Get<T>(s, o->Source)))))
         {
@@ -109,15 +104,13 @@ internal static unsafe class BitManipulation
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ulong Reversed<T>(ulong value)
-        where T : unmanaged => System.Buffers.Binary.BinaryPrimitives.ReverseEndianness(value) >> (64 - (8 * sizeof(T)));
+    private static ulong Reversed<T>(ulong value) => System.Buffers.Binary.BinaryPrimitives.ReverseEndianness(value) >> (64 - (8 * sizeof(T)));
 }
 
 internal readonly unsafe struct AndNot : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         ulong r = value & ~other;
         Flags.SetLogic<T>(s, r);
@@ -130,7 +123,6 @@ internal readonly unsafe struct ExtractField : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         int start = (byte)other;
         int length = (byte)(other >> 8);
@@ -145,7 +137,6 @@ internal readonly unsafe struct IsolateLowest : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         ulong r = value & (0 - value);
         Flags.SetResult<T>(s, r, value != 0, false);
@@ -157,7 +148,6 @@ internal readonly unsafe struct MaskToLowest : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         ulong r = value ^ (value - 1);
         Flags.SetResult<T>(s, r, value == 0, false);
@@ -169,7 +159,6 @@ internal readonly unsafe struct ResetLowest : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         ulong r = value & (value - 1);
         Flags.SetResult<T>(s, r, value == 0, false);
@@ -182,7 +171,6 @@ internal readonly unsafe struct ZeroHigh : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         int count = (byte)other;
         bool beyond = count >= 8 * sizeof(T);
@@ -195,46 +183,40 @@ internal readonly unsafe struct ZeroHigh : IBitOperation
 internal readonly unsafe struct Deposit : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged =>
+    public static ulong Apply<T>(CpuState* s, ulong value, ulong other) =>
         Bmi2.X64.IsSupported ? Bmi2.X64.ParallelBitDeposit(other, value) : BitManipulation.DepositPortably(other, value);
 }
 
 internal readonly unsafe struct Extract : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged =>
+    public static ulong Apply<T>(CpuState* s, ulong value, ulong other) =>
         Bmi2.X64.IsSupported ? Bmi2.X64.ParallelBitExtract(other, value) : BitManipulation.ExtractPortably(other, value);
 }
 
 internal readonly unsafe struct RotateQuietly : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged =>
+    public static ulong Apply<T>(CpuState* s, ulong value, ulong other) =>
         sizeof(T) == 8 ? BitOperations.RotateRight(value, (int)other) : BitOperations.RotateRight((uint)value, (int)other);
 }
 
 internal readonly unsafe struct ShiftLeftQuietly : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged => value << ((int)other & ((8 * sizeof(T)) - 1));
+    public static ulong Apply<T>(CpuState* s, ulong value, ulong other) => value << ((int)other & ((8 * sizeof(T)) - 1));
 }
 
 internal readonly unsafe struct ShiftRightQuietly : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged => value >> ((int)other & ((8 * sizeof(T)) - 1));
+    public static ulong Apply<T>(CpuState* s, ulong value, ulong other) => value >> ((int)other & ((8 * sizeof(T)) - 1));
 }
 
 internal readonly unsafe struct ShiftArithmeticQuietly : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged => (ulong)((long)Width.SignExtend<T>(value) >> ((int)other & ((8 * sizeof(T)) - 1)));
+    public static ulong Apply<T>(CpuState* s, ulong value, ulong other) => (ulong)((long)Width.SignExtend<T>(value) >> ((int)other & ((8 * sizeof(T)) - 1)));
 }
 
 /// <summary>TZCNT.</summary>
@@ -242,7 +224,6 @@ internal readonly unsafe struct TrailingZeros : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         ulong r = value == 0 ? 8UL * (ulong)sizeof(T) : (ulong)BitOperations.TrailingZeroCount(value);
         Flags.SetResult<T>(s, r, value == 0, false);
@@ -255,7 +236,6 @@ internal readonly unsafe struct LeadingZeros : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         ulong r = (ulong)(BitOperations.LeadingZeroCount(value) - (64 - (8 * sizeof(T))));
         Flags.SetResult<T>(s, r, value == 0, false);
@@ -268,7 +248,6 @@ internal readonly unsafe struct AddWithCarryOnly : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         ulong r = value + other + (Flags.IsCarry(s) ? 1UL : 0);
         Flags.SetCarry(s, CarryOut<T>(value, other, r));
@@ -276,8 +255,7 @@ internal readonly unsafe struct AddWithCarryOnly : IBitOperation
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static bool CarryOut<T>(ulong a, ulong b, ulong r)
-        where T : unmanaged => Width.IsNegative<T>((a & b) | ((a | b) & ~r));
+    internal static bool CarryOut<T>(ulong a, ulong b, ulong r) => Width.IsNegative<T>((a & b) | ((a | b) & ~r));
 }
 
 /// <summary>ADOX: likewise with OF.</summary>
@@ -285,7 +263,6 @@ internal readonly unsafe struct AddWithOverflowOnly : IBitOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Apply<T>(CpuState* s, ulong value, ulong other)
-        where T : unmanaged
     {
         ulong r = value + other + (Flags.IsOverflow(s) ? 1UL : 0);
         Flags.SetCarryOverflow(s, Flags.IsCarry(s), AddWithCarryOnly.CarryOut<T>(value, other, r));

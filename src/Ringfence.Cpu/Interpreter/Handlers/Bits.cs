@@ -48,7 +48,6 @@ internal static unsafe class Bits
     public static Op* TestR<TChange, TIndex, T>(CpuState* s, Op* o)
         where TChange : struct, IBitChange
         where TIndex : struct, IOperand
-        where T : unmanaged
     {
         TIndex.Get<T>(s, o, out ulong index);
         ulong value = Width.Get<T>(s, o->Destination);
@@ -66,7 +65,6 @@ internal static unsafe class Bits
     public static Op* TestM<TChange, TIndex, T>(CpuState* s, Op* o)
         where TChange : struct, IBitChange
         where TIndex : struct, IOperand
-        where T : unmanaged
     {
         TIndex.Get<T>(s, o, out ulong index);
         ulong offset = typeof(TIndex) == typeof(SecondRegister)
@@ -115,7 +113,6 @@ internal static unsafe class Bits
     /// <summary>BSF: a zero operand leaves the destination alone, as every processor does.</summary>
     public static Op* ScanForward<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong value))
         {
@@ -132,7 +129,6 @@ internal static unsafe class Bits
 
     public static Op* ScanReverse<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong value))
         {
@@ -149,7 +145,6 @@ internal static unsafe class Bits
 
     public static Op* CountOnes<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong value))
         {
@@ -163,7 +158,6 @@ internal static unsafe class Bits
 
     /// <summary>BSWAP; of a 16-bit register it is undefined and gives 0, as processors do.</summary>
     public static Op* Swap<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong value = Width.Get<T>(s, o->Destination);
         Width.Set<T>(s, o->Destination, sizeof(T) switch
@@ -180,7 +174,6 @@ internal static unsafe class Bits
     public static Op* DoubleShiftR<TLeft, TCount, T>(CpuState* s, Op* o)
         where TLeft : struct, IDirection
         where TCount : struct, ICount
-        where T : unmanaged
     {
         ulong value = Width.Get<T>(s, o->Destination);
         Width.Set<T>(s, o->Destination, DoubleShift<TLeft, T>(s, value, Width.Get<T>(s, o->Source), TCount.Get(s, o)));
@@ -191,7 +184,6 @@ internal static unsafe class Bits
     public static Op* DoubleShiftM<TLeft, TCount, T>(CpuState* s, Op* o)
         where TLeft : struct, IDirection
         where TCount : struct, ICount
-        where T : unmanaged
     {
         ulong linear = Wide.Linear(s, o);
         if (!GuestAccess.ReadForWrite(s, linear, out T value))
@@ -207,7 +199,6 @@ internal static unsafe class Bits
     /// <summary>Shifts with the count in CL.</summary>
     public static Op* ShiftRCl<TOp, T>(CpuState* s, Op* o)
         where TOp : struct, IBinary
-        where T : unmanaged
     {
         Width.Set<T>(s, o->Destination, TOp.Apply<T>(s, Width.Get<T>(s, o->Destination), (byte)s->Gpr[1]));
         o++;
@@ -216,7 +207,6 @@ internal static unsafe class Bits
 
     public static Op* ShiftMCl<TOp, T>(CpuState* s, Op* o)
         where TOp : struct, IBinary
-        where T : unmanaged
     {
         ulong linear = Wide.Linear(s, o);
         if (!GuestAccess.ReadForWrite(s, linear, out T value))
@@ -232,7 +222,6 @@ internal static unsafe class Bits
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong DoubleShift<TLeft, T>(CpuState* s, ulong a, ulong b, uint rawCount)
         where TLeft : struct, IDirection
-        where T : unmanaged
     {
         int bits = 8 * sizeof(T);
         int count = (int)rawCount & (sizeof(T) == 8 ? 63 : 31);

@@ -8,7 +8,7 @@ namespace Ringfence.Cpu.Interpreter.Handlers;
 internal readonly unsafe struct Crc32<TOperand> : IForm
     where TOperand : struct, IOperand
 {
-    public static delegate*<CpuState*, Op*, Op*> Of<T>() where T : unmanaged => &Checksum.Crc32<TOperand, T>;
+    public static delegate*<CpuState*, Op*, Op*> Of<T>() => &Checksum.Crc32<TOperand, T>;
 }
 
 internal static unsafe class Checksum
@@ -16,7 +16,6 @@ internal static unsafe class Checksum
     /// <summary><typeparamref name="T"/> is the source's width.</summary>
     public static Op* Crc32<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong value))
         {
@@ -29,7 +28,6 @@ internal static unsafe class Checksum
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static uint Accumulate<T>(uint crc, ulong value)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {

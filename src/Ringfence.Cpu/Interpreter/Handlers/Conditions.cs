@@ -90,7 +90,6 @@ internal static unsafe class Conditional
     public static Op* Mov<TCondition, TOperand, T>(CpuState* s, Op* o)
         where TCondition : struct, ICondition
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong value))
         {

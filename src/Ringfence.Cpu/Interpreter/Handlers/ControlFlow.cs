@@ -98,7 +98,6 @@ internal static unsafe class ControlFlow
 
     public static Op* Call<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!Stack.TryPush<TStack, T>(s, s->Rip + o->IpOffset + o->Length))
         {
@@ -110,7 +109,6 @@ internal static unsafe class ControlFlow
     public static Op* CallIndirect<TOperand, TStack, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong target) || !CheckTarget(s, target)
             || !Stack.TryPush<TStack, T>(s, s->Rip + o->IpOffset + o->Length))
@@ -122,7 +120,6 @@ internal static unsafe class ControlFlow
 
     public static Op* JumpIndirect<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong target) || !CheckTarget(s, target))
         {
@@ -134,7 +131,6 @@ internal static unsafe class ControlFlow
     /// <summary>RET and RET n (the immediate).</summary>
     public static Op* Return<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!Stack.TryPeek<TStack, T>(s, 0, out ulong target) || !CheckTarget(s, target))
         {

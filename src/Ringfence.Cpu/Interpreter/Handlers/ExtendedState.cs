@@ -103,12 +103,12 @@ internal static unsafe class ExtendedState
     /// <summary>Whether a vector register that the mode has is not 0 in its low 16 bytes.</summary>
     private static bool SseInUse(CpuState* s)
     {
-        UInt128 any = 0;
+        DoubleQuadword any = default;
         for (int i = 0; i < Registers(s); i++)
         {
-            any |= *(UInt128*)(s->Vectors + (Slots.VectorBytes * i));
+            any |= *(DoubleQuadword*)(s->Vectors + (Slots.VectorBytes * i));
         }
-        return any != 0;
+        return any != default;
     }
 
     public static int Registers(CpuState* s) => (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 ? 16 : 8;
@@ -199,7 +199,7 @@ internal static unsafe class ExtendedState
     {
         for (int i = 0; i < Registers(s); i++)
         {
-            if (!Write(s, linear, VectorOffset + (16 * i), *(UInt128*)(s->Vectors + (Slots.VectorBytes * i))))
+            if (!Write(s, linear, VectorOffset + (16 * i), *(DoubleQuadword*)(s->Vectors + (Slots.VectorBytes * i))))
             {
                 return false;
             }
@@ -315,6 +315,5 @@ internal static unsafe class ExtendedState
     private static bool Read(CpuState* s, ulong linear, int offset, out ulong value) =>
         GuestAccess.Read(s, (linear + (ulong)offset) & s->LinearMask, out value);
 
-    private static bool Write<T>(CpuState* s, ulong linear, int offset, T value)
-        where T : unmanaged => GuestAccess.Write(s, (linear + (ulong)offset) & s->LinearMask, value);
+    private static bool Write<T>(CpuState* s, ulong linear, int offset, T value) => GuestAccess.Write(s, (linear + (ulong)offset) & s->LinearMask, value);
 }

@@ -141,7 +141,6 @@ internal static unsafe class FlagInstructions
     }
 
     public static Op* Bound<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong linear = Wide.Linear(s, o);
         if (!GuestAccess.Read(s, linear, out T low) || !GuestAccess.Read(s, (linear + (ulong)sizeof(T)) & s->LinearMask, out T high))

@@ -12,7 +12,6 @@ internal static unsafe class Integer
 {
     public static Op* RR<TOp, T>(CpuState* s, Op* o)
         where TOp : struct, IBinary
-        where T : unmanaged
     {
         ulong r = TOp.Apply<T>(s, Width.Get<T>(s, o->Destination), Width.Get<T>(s, o->Source));
         if (TOp.Writes)
@@ -25,7 +24,6 @@ internal static unsafe class Integer
 
     public static Op* RI<TOp, T>(CpuState* s, Op* o)
         where TOp : struct, IBinary
-        where T : unmanaged
     {
         ulong r = TOp.Apply<T>(s, Width.Get<T>(s, o->Destination), Width.Truncate<T>(o->Immediate));
         if (TOp.Writes)
@@ -38,7 +36,6 @@ internal static unsafe class Integer
 
     public static Op* RM<TOp, T, TEa>(CpuState* s, Op* o)
         where TOp : struct, IBinary
-        where T : unmanaged
         where TEa : struct, IAddressing
     {
         if (!GuestAccess.Read(s, TEa.Linear(s, o), out T value))
@@ -56,7 +53,6 @@ internal static unsafe class Integer
 
     public static Op* MR<TOp, T, TEa>(CpuState* s, Op* o)
         where TOp : struct, IBinary
-        where T : unmanaged
         where TEa : struct, IAddressing
     {
         ulong linear = TEa.Linear(s, o);
@@ -83,7 +79,6 @@ internal static unsafe class Integer
 
     public static Op* MI<TOp, T, TEa>(CpuState* s, Op* o)
         where TOp : struct, IBinary
-        where T : unmanaged
         where TEa : struct, IAddressing
     {
         ulong linear = TEa.Linear(s, o);
@@ -110,16 +105,13 @@ internal static unsafe class Integer
 
     /// <summary>LOCK with a register as the second operand: atomic against other vCPUs.</summary>
     public static Op* LockMR<TOp, T>(CpuState* s, Op* o)
-        where TOp : struct, IBinary
-        where T : unmanaged => Locked<TOp, T>(s, o, Width.Get<T>(s, o->Source));
+        where TOp : struct, IBinary => Locked<TOp, T>(s, o, Width.Get<T>(s, o->Source));
 
     public static Op* LockMI<TOp, T>(CpuState* s, Op* o)
-        where TOp : struct, IBinary
-        where T : unmanaged => Locked<TOp, T>(s, o, Width.Truncate<T>(o->Immediate));
+        where TOp : struct, IBinary => Locked<TOp, T>(s, o, Width.Truncate<T>(o->Immediate));
 
     public static Op* R<TOp, T>(CpuState* s, Op* o)
         where TOp : struct, IUnary
-        where T : unmanaged
     {
         Width.Set<T>(s, o->Destination, TOp.Apply<T>(s, Width.Get<T>(s, o->Destination)));
         o++;
@@ -128,7 +120,6 @@ internal static unsafe class Integer
 
     public static Op* M<TOp, T, TEa>(CpuState* s, Op* o)
         where TOp : struct, IUnary
-        where T : unmanaged
         where TEa : struct, IAddressing
     {
         ulong linear = TEa.Linear(s, o);
@@ -143,11 +134,9 @@ internal static unsafe class Integer
     }
 
     public static Op* LockM<TOp, T>(CpuState* s, Op* o)
-        where TOp : struct, IUnary
-        where T : unmanaged => Locked<AsBinary<TOp>, T>(s, o, 0);
+        where TOp : struct, IUnary => Locked<AsBinary<TOp>, T>(s, o, 0);
 
     public static Op* Lea<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         Width.Set<T>(s, o->Destination, Plain.Linear(s, o) & o->AddressMask);
         o++;
@@ -155,7 +144,6 @@ internal static unsafe class Integer
     }
 
     public static Op* MovRR<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         Width.Set<T>(s, o->Destination, Width.Get<T>(s, o->Source));
         o++;
@@ -163,7 +151,6 @@ internal static unsafe class Integer
     }
 
     public static Op* MovRI<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         Width.Set<T>(s, o->Destination, o->Immediate);
         o++;
@@ -171,7 +158,6 @@ internal static unsafe class Integer
     }
 
     public static Op* MovRM<T, TEa>(CpuState* s, Op* o)
-        where T : unmanaged
         where TEa : struct, IAddressing
     {
         if (!GuestAccess.Read(s, TEa.Linear(s, o), out T value))
@@ -184,7 +170,6 @@ internal static unsafe class Integer
     }
 
     public static Op* MovMR<T, TEa>(CpuState* s, Op* o)
-        where T : unmanaged
         where TEa : struct, IAddressing
     {
         if (!GuestAccess.Write(s, TEa.Linear(s, o), Width.To<T>(Width.Get<T>(s, o->Source))))
@@ -196,7 +181,6 @@ internal static unsafe class Integer
     }
 
     public static Op* MovMI<T, TEa>(CpuState* s, Op* o)
-        where T : unmanaged
         where TEa : struct, IAddressing
     {
         if (!GuestAccess.Write(s, TEa.Linear(s, o), Width.To<T>(o->Immediate)))
@@ -209,7 +193,6 @@ internal static unsafe class Integer
 
     /// <summary>MOV accumulator from or to a 64-bit absolute address, which only the immediate can hold.</summary>
     public static Op* LoadAbsolute<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         if (!GuestAccess.Read(s, (o->Immediate + Width.Get<ulong>(s, o->Segment)) & s->LinearMask, out T value))
         {
@@ -221,7 +204,6 @@ internal static unsafe class Integer
     }
 
     public static Op* StoreAbsolute<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong linear = (o->Immediate + Width.Get<ulong>(s, o->Segment)) & s->LinearMask;
         if (!GuestAccess.Write(s, linear, Width.To<T>(Width.Get<T>(s, o->Source))))
@@ -235,8 +217,6 @@ internal static unsafe class Integer
     /// <summary>MOVZX and MOVSX: from <typeparamref name="TFrom"/> to <typeparamref name="T"/>.</summary>
     public static Op* ExtendR<TSign, TFrom, T>(CpuState* s, Op* o)
         where TSign : struct, IExtend
-        where TFrom : unmanaged
-        where T : unmanaged
     {
         Width.Set<T>(s, o->Destination, TSign.Extend<TFrom>(Width.Get<TFrom>(s, o->Source)));
         o++;
@@ -245,8 +225,6 @@ internal static unsafe class Integer
 
     public static Op* ExtendM<TSign, TFrom, T, TEa>(CpuState* s, Op* o)
         where TSign : struct, IExtend
-        where TFrom : unmanaged
-        where T : unmanaged
         where TEa : struct, IAddressing
     {
         if (!GuestAccess.Read(s, TEa.Linear(s, o), out TFrom value))
@@ -259,7 +237,6 @@ internal static unsafe class Integer
     }
 
     public static Op* XchgRR<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong a = Width.Get<T>(s, o->Destination);
         Width.Set<T>(s, o->Destination, Width.Get<T>(s, o->Source));
@@ -270,7 +247,6 @@ internal static unsafe class Integer
 
     /// <summary>XCHG with memory: always locked (SDM 2 XCHG). The register is <see cref="Op.Source"/>.</summary>
     public static Op* XchgMR<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong linear = Wide.Linear(s, o);
         ulong value = Width.Get<T>(s, o->Source);
@@ -298,7 +274,6 @@ internal static unsafe class Integer
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static Op* ModifySlow<TOp, T>(CpuState* s, Op* o, ulong linear, ulong operand)
         where TOp : struct, IBinary
-        where T : unmanaged
     {
         if (!GuestAccess.ReadForWrite(s, linear, out T value))
         {
@@ -313,7 +288,6 @@ internal static unsafe class Integer
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Op* Locked<TOp, T>(CpuState* s, Op* o, ulong operand)
         where TOp : struct, IBinary
-        where T : unmanaged
     {
         ulong linear = Wide.Linear(s, o);
         T* p = GuestAccess.ModifyAtomic<T>(s, linear);
@@ -348,26 +322,22 @@ internal readonly struct AsBinary<TOp> : IBinary
     public static bool Writes => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged => TOp.Apply<T>(s, a);
+    public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b) => TOp.Apply<T>(s, a);
 }
 
 internal interface IExtend
 {
-    static abstract ulong Extend<TFrom>(ulong value)
-        where TFrom : unmanaged;
+    static abstract ulong Extend<TFrom>(ulong value);
 }
 
 internal readonly struct ZeroExtend : IExtend
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Extend<TFrom>(ulong value)
-        where TFrom : unmanaged => value;
+    public static ulong Extend<TFrom>(ulong value) => value;
 }
 
 internal readonly struct SignExtend : IExtend
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Extend<TFrom>(ulong value)
-        where TFrom : unmanaged => Width.SignExtend<TFrom>(value);
+    public static ulong Extend<TFrom>(ulong value) => Width.SignExtend<TFrom>(value);
 }

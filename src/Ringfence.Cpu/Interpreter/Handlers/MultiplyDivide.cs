@@ -8,7 +8,6 @@ internal static unsafe class MultiplyDivide
 {
     public static Op* Mul<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong b))
         {
@@ -34,7 +33,6 @@ internal static unsafe class MultiplyDivide
 
     public static Op* Imul<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong b))
         {
@@ -49,7 +47,6 @@ internal static unsafe class MultiplyDivide
 
     public static Op* ImulTwo<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong b))
         {
@@ -64,7 +61,6 @@ internal static unsafe class MultiplyDivide
 
     public static Op* ImulThree<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong b))
         {
@@ -79,7 +75,6 @@ internal static unsafe class MultiplyDivide
 
     public static Op* Div<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong divisor))
         {
@@ -118,7 +113,6 @@ internal static unsafe class MultiplyDivide
 
     public static Op* Idiv<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if (!TOperand.Get<T>(s, o, out ulong raw))
         {
@@ -181,7 +175,6 @@ internal static unsafe class MultiplyDivide
     /// <summary>CBW, CWDE, CDQE: the accumulator's lower half of T, sign-extended to T.</summary>
     public static Op* ExtendAccumulator<THalf, T>(CpuState* s, Op* o)
         where THalf : unmanaged
-        where T : unmanaged
     {
         Width.Set<T>(s, Slots.Rax, Width.SignExtend<THalf>(s->Gpr[0]));
         o++;
@@ -190,7 +183,6 @@ internal static unsafe class MultiplyDivide
 
     /// <summary>CWD, CDQ, CQO: fills rDX with the sign of rAX.</summary>
     public static Op* SignToData<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         Width.Set<T>(s, Slots.Rdx, Width.IsNegative<T>(s->Gpr[0]) ? ulong.MaxValue : 0);
         o++;
@@ -198,7 +190,6 @@ internal static unsafe class MultiplyDivide
     }
 
     public static Op* XaddR<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong a = Width.Get<T>(s, o->Destination);
         ulong r = Add.Apply<T>(s, a, Width.Get<T>(s, o->Source));
@@ -209,7 +200,6 @@ internal static unsafe class MultiplyDivide
     }
 
     public static Op* XaddM<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong linear = Wide.Linear(s, o);
         ulong b = Width.Get<T>(s, o->Source);
@@ -240,7 +230,6 @@ internal static unsafe class MultiplyDivide
     }
 
     public static Op* CmpxchgR<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong accumulator = Width.Get<T>(s, Slots.Rax);
         ulong old = Width.Get<T>(s, o->Destination);
@@ -258,7 +247,6 @@ internal static unsafe class MultiplyDivide
     }
 
     public static Op* CmpxchgM<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong linear = Wide.Linear(s, o);
         ulong accumulator = Width.Get<T>(s, Slots.Rax);
@@ -319,13 +307,11 @@ internal static unsafe class MultiplyDivide
         return o->Handler(s, o);
     }
 
-    private static ulong Dividend<T>(CpuState* s)
-        where T : unmanaged => sizeof(T) == 1
+    private static ulong Dividend<T>(CpuState* s) => sizeof(T) == 1
             ? (ushort)s->Gpr[0]
             : Width.Truncate<T>(s->Gpr[0]) | (Width.Truncate<T>(s->Gpr[2]) << (8 * sizeof(T)));
 
     private static void SetProduct<T>(CpuState* s, ulong low, ulong high)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {
@@ -339,7 +325,6 @@ internal static unsafe class MultiplyDivide
     }
 
     private static void SetQuotient<T>(CpuState* s, ulong quotient, ulong remainder)
-        where T : unmanaged
     {
         if (sizeof(T) == 1)
         {
@@ -353,7 +338,6 @@ internal static unsafe class MultiplyDivide
     }
 
     private static ulong SignedProduct<T>(ulong a, ulong b, out ulong high, out bool overflow)
-        where T : unmanaged
     {
         if (sizeof(T) == 8)
         {

@@ -7,15 +7,13 @@ namespace Ringfence.Cpu.Interpreter.Handlers;
 /// <summary>Where an r/m operand is read from. False: a fault is recorded. For instructions too rare to have a form of their own.</summary>
 internal unsafe interface IOperand
 {
-    static abstract bool Get<T>(CpuState* s, Op* o, out ulong value)
-        where T : unmanaged;
+    static abstract bool Get<T>(CpuState* s, Op* o, out ulong value);
 }
 
 internal readonly struct FirstRegister : IOperand
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool Get<T>(CpuState* s, Op* o, out ulong value)
-        where T : unmanaged
     {
         value = Width.Get<T>(s, o->Destination);
         return true;
@@ -26,7 +24,6 @@ internal readonly struct SecondRegister : IOperand
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool Get<T>(CpuState* s, Op* o, out ulong value)
-        where T : unmanaged
     {
         value = Width.Get<T>(s, o->Source);
         return true;
@@ -38,7 +35,6 @@ internal readonly struct ThirdRegister : IOperand
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool Get<T>(CpuState* s, Op* o, out ulong value)
-        where T : unmanaged
     {
         value = Width.Get<T>(s, o->Base);
         return true;
@@ -49,7 +45,6 @@ internal readonly struct MemoryValue : IOperand
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool Get<T>(CpuState* s, Op* o, out ulong value)
-        where T : unmanaged
     {
         bool done = GuestAccess.Read(s, Wide.Linear(s, o), out T read);
         value = Width.From(read);
@@ -61,7 +56,6 @@ internal readonly struct ImmediateOperand : IOperand
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool Get<T>(CpuState* s, Op* o, out ulong value)
-        where T : unmanaged
     {
         value = Width.Truncate<T>(o->Immediate);
         return true;

@@ -10,15 +10,13 @@ internal unsafe interface IBinary
     /// <summary>False for CMP and TEST, which only set flags.</summary>
     static abstract bool Writes { get; }
 
-    static abstract ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged;
+    static abstract ulong Apply<T>(CpuState* s, ulong a, ulong b);
 }
 
 /// <summary>An operation of one operand.</summary>
 internal unsafe interface IUnary
 {
-    static abstract ulong Apply<T>(CpuState* s, ulong a)
-        where T : unmanaged;
+    static abstract ulong Apply<T>(CpuState* s, ulong a);
 }
 
 internal readonly struct Add : IBinary
@@ -27,7 +25,6 @@ internal readonly struct Add : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         ulong r = a + b;
         Flags.SetAdd<T>(s, a, b, r);
@@ -41,7 +38,6 @@ internal readonly struct Adc : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         ulong r = a + b + (s->FlagCarry >> 63);
         Flags.SetAdd<T>(s, a, b, r);
@@ -55,7 +51,6 @@ internal readonly struct Sub : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         ulong r = a - b;
         Flags.SetSub<T>(s, a, b, r);
@@ -69,7 +64,6 @@ internal readonly struct Sbb : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         ulong r = a - b - (s->FlagCarry >> 63);
         Flags.SetSub<T>(s, a, b, r);
@@ -82,8 +76,7 @@ internal readonly struct Cmp : IBinary
     public static bool Writes => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged => Sub.Apply<T>(s, a, b);
+    public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b) => Sub.Apply<T>(s, a, b);
 }
 
 internal readonly struct And : IBinary
@@ -92,7 +85,6 @@ internal readonly struct And : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         Flags.SetLogic<T>(s, a & b);
         return a & b;
@@ -104,8 +96,7 @@ internal readonly struct Test : IBinary
     public static bool Writes => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged => And.Apply<T>(s, a, b);
+    public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b) => And.Apply<T>(s, a, b);
 }
 
 internal readonly struct Or : IBinary
@@ -114,7 +105,6 @@ internal readonly struct Or : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         Flags.SetLogic<T>(s, a | b);
         return a | b;
@@ -127,7 +117,6 @@ internal readonly struct Xor : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         Flags.SetLogic<T>(s, a ^ b);
         return a ^ b;
@@ -138,7 +127,6 @@ internal readonly struct Inc : IUnary
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a)
-        where T : unmanaged
     {
         ulong r = a + 1;
         Flags.SetKeepingCarry<T>(s, r, a & ~r);
@@ -150,7 +138,6 @@ internal readonly struct Dec : IUnary
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a)
-        where T : unmanaged
     {
         ulong r = a - 1;
         Flags.SetKeepingCarry<T>(s, r, ~a & r);
@@ -161,15 +148,13 @@ internal readonly struct Dec : IUnary
 internal readonly struct Neg : IUnary
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe ulong Apply<T>(CpuState* s, ulong a)
-        where T : unmanaged => Sub.Apply<T>(s, 0, a);
+    public static unsafe ulong Apply<T>(CpuState* s, ulong a) => Sub.Apply<T>(s, 0, a);
 }
 
 internal readonly struct Not : IUnary
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe ulong Apply<T>(CpuState* s, ulong a)
-        where T : unmanaged => ~a;
+    public static unsafe ulong Apply<T>(CpuState* s, ulong a) => ~a;
 }
 
 /// <summary>Shifts and rotates: the second operand is the count, not yet masked. A count of 0 leaves the flags alone (SDM 2 SAL, RCL).</summary>
@@ -179,7 +164,6 @@ internal readonly struct Shl : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         int count = (int)b & (sizeof(T) == 8 ? 63 : 31);
         if (count == 0)
@@ -200,7 +184,6 @@ internal readonly struct Shr : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         int count = (int)b & (sizeof(T) == 8 ? 63 : 31);
         if (count == 0)
@@ -220,7 +203,6 @@ internal readonly struct Sar : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         int count = (int)b & (sizeof(T) == 8 ? 63 : 31);
         if (count == 0)
@@ -240,7 +222,6 @@ internal readonly struct Rol : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         int bits = 8 * sizeof(T);
         int masked = (int)b & (sizeof(T) == 8 ? 63 : 31);
@@ -262,7 +243,6 @@ internal readonly struct Ror : IBinary
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         int bits = 8 * sizeof(T);
         int masked = (int)b & (sizeof(T) == 8 ? 63 : 31);
@@ -283,7 +263,6 @@ internal readonly struct Rcl : IBinary
     public static bool Writes => true;
 
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         int bits = 8 * sizeof(T);
         int count = ((int)b & (sizeof(T) == 8 ? 63 : 31)) % (bits + 1);
@@ -306,7 +285,6 @@ internal readonly struct Rcr : IBinary
     public static bool Writes => true;
 
     public static unsafe ulong Apply<T>(CpuState* s, ulong a, ulong b)
-        where T : unmanaged
     {
         int bits = 8 * sizeof(T);
         int count = ((int)b & (sizeof(T) == 8 ? 63 : 31)) % (bits + 1);

@@ -56,7 +56,6 @@ internal static unsafe class Stack
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool TryPush<TStack, T>(CpuState* s, ulong value)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         ulong pointer = TStack.Get(s) - (ulong)sizeof(T);
         if (!GuestAccess.Write(s, TStack.Linear(s, pointer), Width.To<T>(value)))
@@ -70,7 +69,6 @@ internal static unsafe class Stack
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool TryPeek<TStack, T>(CpuState* s, ulong offset, out ulong value)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         bool done = GuestAccess.Read(s, TStack.Linear(s, TStack.Get(s) + offset), out T read);
         value = Width.From(read);
@@ -79,7 +77,6 @@ internal static unsafe class Stack
 
     public static Op* PushR<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!TryPush<TStack, T>(s, Width.Get<T>(s, o->Destination)))
         {
@@ -91,7 +88,6 @@ internal static unsafe class Stack
 
     public static Op* PushI<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!TryPush<TStack, T>(s, o->Immediate))
         {
@@ -103,7 +99,6 @@ internal static unsafe class Stack
 
     public static Op* PushM<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!GuestAccess.Read(s, Wide.Linear(s, o), out T value) || !TryPush<TStack, T>(s, Width.From(value)))
         {
@@ -115,7 +110,6 @@ internal static unsafe class Stack
 
     public static Op* PopR<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!TryPeek<TStack, T>(s, 0, out ulong value))
         {
@@ -131,7 +125,6 @@ internal static unsafe class Stack
     /// <summary>POP to memory: an address with rSP as base uses the pointer after the pop (SDM 2 POP).</summary>
     public static Op* PopM<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!TryPeek<TStack, T>(s, 0, out ulong value))
         {
@@ -150,7 +143,6 @@ internal static unsafe class Stack
 
     public static Op* Leave<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         ulong frame = s->Gpr[5];
         if (!GuestAccess.Read(s, TStack.Linear(s, frame), out T value))
@@ -166,7 +158,6 @@ internal static unsafe class Stack
     /// <summary>ENTER: the frame size is the immediate's low half, the nesting level <see cref="Op.Extra"/>.</summary>
     public static Op* Enter<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         ulong old = s->Gpr[4];
         ulong frame = s->Gpr[5];
@@ -205,7 +196,6 @@ internal static unsafe class Stack
 
     public static Op* PushAll<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         ulong old = s->Gpr[4];
         for (int i = 0; i < 8; i++)
@@ -222,7 +212,6 @@ internal static unsafe class Stack
 
     public static Op* PopAll<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         for (int i = 0; i < 8; i++)
         {

@@ -23,7 +23,7 @@ internal static unsafe class StateImages
         // 416 bytes are written: the rest is software's.
         for (int at = 0; at < 416; at += 16)
         {
-            if (!GuestAccess.Write(s, linear + (ulong)at, *(UInt128*)(image + at)))
+            if (!GuestAccess.Write(s, linear + (ulong)at, *(DoubleQuadword*)(image + at)))
             {
                 return Exits.Abort(s, o);
             }
@@ -41,11 +41,11 @@ internal static unsafe class StateImages
         byte* image = stackalloc byte[Bytes];
         for (int at = 0; at < Bytes; at += 16)
         {
-            if (!GuestAccess.Read(s, linear + (ulong)at, out UInt128 part))
+            if (!GuestAccess.Read(s, linear + (ulong)at, out DoubleQuadword part))
             {
                 return Exits.Abort(s, o);
             }
-            *(UInt128*)(image + at) = part;
+            *(DoubleQuadword*)(image + at) = part;
         }
         bool sse = (s->Cr4 & ControlBits.OsFxsr) != 0;
         if (sse && (*(uint*)(image + 24) & ~MxcsrMask) != 0)
@@ -72,7 +72,7 @@ internal static unsafe class StateImages
         int registers = (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 ? 16 : 8;
         for (int i = 0; i < registers && (s->Cr4 & ControlBits.OsFxsr) != 0; i++)
         {
-            *(UInt128*)(image + 160 + (16 * i)) = *(UInt128*)(s->Vectors + (Slots.VectorBytes * i));
+            *(DoubleQuadword*)(image + 160 + (16 * i)) = *(DoubleQuadword*)(s->Vectors + (Slots.VectorBytes * i));
         }
     }
 
@@ -87,7 +87,7 @@ internal static unsafe class StateImages
         int registers = (s->Mode & CodeMode.BitsMask) == CodeMode.Bits64 ? 16 : 8;
         for (int i = 0; i < registers; i++)
         {
-            *(UInt128*)(s->Vectors + (Slots.VectorBytes * i)) = *(UInt128*)(image + 160 + (16 * i));
+            *(DoubleQuadword*)(s->Vectors + (Slots.VectorBytes * i)) = *(DoubleQuadword*)(image + 160 + (16 * i));
         }
     }
 }

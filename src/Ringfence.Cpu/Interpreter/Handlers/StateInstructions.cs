@@ -14,7 +14,6 @@ internal static unsafe class StateInstructions
 
     /// <summary>RDRAND and RDSEED: always something to give, so CF is set and the other flags are clear.</summary>
     public static Op* Random<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         Width.Set<T>(s, o->Destination, HostRandom.Next());
         Flags.SetArithmetic(s, Flags.Carry);
@@ -32,7 +31,6 @@ internal static unsafe class StateInstructions
 
     /// <summary>RDFSBASE and RDGSBASE; <see cref="Op.Extra"/> is 1 for GS.</summary>
     public static Op* ReadBase<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         if ((s->Cr4 & ControlBits.FsGsBase) == 0)
         {
@@ -45,7 +43,6 @@ internal static unsafe class StateInstructions
 
     /// <summary>WRFSBASE and WRGSBASE. They refuse what the MSRs refuse.</summary>
     public static Op* WriteBase<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         if ((s->Cr4 & ControlBits.FsGsBase) == 0)
         {

@@ -19,17 +19,11 @@ internal static unsafe class Strings
     /// <summary>Elements done one by one before looking at <see cref="CpuState.Attention"/> again.</summary>
     private const int Patience = 256;
 
-    public static Op* Movs<T, TAddress>(CpuState* s, Op* o)
-        where T : unmanaged
-        where TAddress : unmanaged => Transfer<Move, T, TAddress>(s, o);
+    public static Op* Movs<T, TAddress>(CpuState* s, Op* o) => Transfer<Move, T, TAddress>(s, o);
 
-    public static Op* Stos<T, TAddress>(CpuState* s, Op* o)
-        where T : unmanaged
-        where TAddress : unmanaged => Transfer<Store, T, TAddress>(s, o);
+    public static Op* Stos<T, TAddress>(CpuState* s, Op* o) => Transfer<Store, T, TAddress>(s, o);
 
     public static Op* Lods<T, TAddress>(CpuState* s, Op* o)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ulong step = Step<T>(s);
         ulong count = o->Extra == Once ? 1 : Count<TAddress>(s);
@@ -56,8 +50,6 @@ internal static unsafe class Strings
     }
 
     public static Op* Scas<T, TAddress>(CpuState* s, Op* o)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ulong step = Step<T>(s);
         ulong count = o->Extra == Once ? 1 : Count<TAddress>(s);
@@ -92,8 +84,6 @@ internal static unsafe class Strings
     }
 
     public static Op* Cmps<T, TAddress>(CpuState* s, Op* o)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ulong step = Step<T>(s);
         ulong count = o->Extra == Once ? 1 : Count<TAddress>(s);
@@ -130,8 +120,6 @@ internal static unsafe class Strings
     }
 
     public static Op* Ins<T, TAddress>(CpuState* s, Op* o)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ushort port = (ushort)s->Gpr[2];
         if (!PortAccess.Allowed(s, port, sizeof(T)))
@@ -164,8 +152,6 @@ internal static unsafe class Strings
     }
 
     public static Op* Outs<T, TAddress>(CpuState* s, Op* o)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ushort port = (ushort)s->Gpr[2];
         if (!PortAccess.Allowed(s, port, sizeof(T)))
@@ -196,12 +182,10 @@ internal static unsafe class Strings
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ulong Step<T>(CpuState* s)
-        where T : unmanaged => (s->SystemFlags & Flags.Direction) == 0 ? (ulong)sizeof(T) : (ulong)-sizeof(T);
+    private static ulong Step<T>(CpuState* s) => (s->SystemFlags & Flags.Direction) == 0 ? (ulong)sizeof(T) : (ulong)-sizeof(T);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ulong Count<TAddress>(CpuState* s)
-        where TAddress : unmanaged => Width.Get<TAddress>(s, Slots.Rcx);
+    private static ulong Count<TAddress>(CpuState* s) => Width.Get<TAddress>(s, Slots.Rcx);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong SourceLinear(CpuState* s, Op* o, ulong index) => (index + Width.Get<ulong>(s, o->Segment)) & s->LinearMask;
@@ -213,8 +197,6 @@ internal static unsafe class Strings
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Op* Transfer<TTransfer, T, TAddress>(CpuState* s, Op* o)
         where TTransfer : struct, ITransfer
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ulong step = Step<T>(s);
         if (o->Extra == Once)
@@ -255,8 +237,6 @@ internal static unsafe class Strings
     }
 
     private static bool MoveOne<T, TAddress>(CpuState* s, Op* o, ulong step)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ulong from = Width.Get<TAddress>(s, Slots.Rsi);
         ulong to = Width.Get<TAddress>(s, Slots.Rdi);
@@ -270,8 +250,6 @@ internal static unsafe class Strings
     }
 
     private static bool StoreOne<T, TAddress>(CpuState* s, Op* o, ulong step)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ulong to = Width.Get<TAddress>(s, Slots.Rdi);
         if (!GuestAccess.Write(s, DestinationLinear(s, o, to), Width.To<T>(Width.Get<T>(s, Slots.Rax))))
@@ -284,8 +262,6 @@ internal static unsafe class Strings
 
     /// <summary>Moves as many elements forward as the two pages hold, by host addresses; 0 if it cannot.</summary>
     private static ulong MoveRun<T, TAddress>(CpuState* s, Op* o, ulong count)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ulong from = Width.Get<TAddress>(s, Slots.Rsi);
         ulong to = Width.Get<TAddress>(s, Slots.Rdi);
@@ -305,8 +281,6 @@ internal static unsafe class Strings
     }
 
     private static ulong StoreRun<T, TAddress>(CpuState* s, Op* o, ulong count)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ulong to = Width.Get<TAddress>(s, Slots.Rdi);
         ulong run = Math.Min(Elements<T, TAddress>(to, DestinationLinear(s, o, to)), count);
@@ -324,8 +298,6 @@ internal static unsafe class Strings
     /// caller's, and so are those whose bytes are not at hand.</summary>
     /// <param name="count">At least 2.</param>
     private static ulong CompareRun<T, TAddress>(CpuState* s, Op* o, ulong count)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         if (o->Extra != RepeatWhileEqual || Step<T>(s) != (ulong)sizeof(T))
         {
@@ -354,8 +326,6 @@ internal static unsafe class Strings
 
     /// <summary>The same for SCAS.</summary>
     private static ulong ScanRun<T, TAddress>(CpuState* s, Op* o, ulong count)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         if (Step<T>(s) != (ulong)sizeof(T))
         {
@@ -398,8 +368,6 @@ internal static unsafe class Strings
 
     /// <summary>How many whole elements there are before the page, or the address size, ends.</summary>
     private static ulong Elements<T, TAddress>(ulong index, ulong linear)
-        where T : unmanaged
-        where TAddress : unmanaged
     {
         ulong bytes = GuestAccess.PageBytes - (linear & (GuestAccess.PageBytes - 1));
         if (sizeof(TAddress) == 2)
@@ -413,35 +381,23 @@ internal static unsafe class Strings
     private interface ITransfer
     {
         /// <summary>False: a fault is recorded.</summary>
-        static abstract bool One<T, TAddress>(CpuState* s, Op* o, ulong step)
-            where T : unmanaged
-            where TAddress : unmanaged;
+        static abstract bool One<T, TAddress>(CpuState* s, Op* o, ulong step);
 
         /// <summary>How many elements it did at once by host addresses; 0 if it cannot.</summary>
-        static abstract ulong Run<T, TAddress>(CpuState* s, Op* o, ulong count)
-            where T : unmanaged
-            where TAddress : unmanaged;
+        static abstract ulong Run<T, TAddress>(CpuState* s, Op* o, ulong count);
     }
 
     private readonly struct Move : ITransfer
     {
-        public static bool One<T, TAddress>(CpuState* s, Op* o, ulong step)
-            where T : unmanaged
-            where TAddress : unmanaged => MoveOne<T, TAddress>(s, o, step);
+        public static bool One<T, TAddress>(CpuState* s, Op* o, ulong step) => MoveOne<T, TAddress>(s, o, step);
 
-        public static ulong Run<T, TAddress>(CpuState* s, Op* o, ulong count)
-            where T : unmanaged
-            where TAddress : unmanaged => MoveRun<T, TAddress>(s, o, count);
+        public static ulong Run<T, TAddress>(CpuState* s, Op* o, ulong count) => MoveRun<T, TAddress>(s, o, count);
     }
 
     private readonly struct Store : ITransfer
     {
-        public static bool One<T, TAddress>(CpuState* s, Op* o, ulong step)
-            where T : unmanaged
-            where TAddress : unmanaged => StoreOne<T, TAddress>(s, o, step);
+        public static bool One<T, TAddress>(CpuState* s, Op* o, ulong step) => StoreOne<T, TAddress>(s, o, step);
 
-        public static ulong Run<T, TAddress>(CpuState* s, Op* o, ulong count)
-            where T : unmanaged
-            where TAddress : unmanaged => StoreRun<T, TAddress>(s, o, count);
+        public static ulong Run<T, TAddress>(CpuState* s, Op* o, ulong count) => StoreRun<T, TAddress>(s, o, count);
     }
 }

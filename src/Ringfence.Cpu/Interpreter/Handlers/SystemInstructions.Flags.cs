@@ -46,7 +46,6 @@ internal static unsafe partial class SystemInstructions
 
     public static Op* Pushf<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         ulong image = Flags.Get(s);
         if (IsBarred(s))
@@ -68,7 +67,6 @@ internal static unsafe partial class SystemInstructions
 
     public static Op* Popf<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         bool barred = IsBarred(s);
         if (barred && !VirtualInterrupts.HasFlagsImage(s, sizeof(T)))

@@ -18,7 +18,6 @@ internal static unsafe partial class SystemInstructions
 
     /// <summary>INVPCID: the kind in <see cref="Op.Destination"/>, of T's width; the descriptor in memory is a PCID and an address.</summary>
     public static Op* Invpcid<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         if (s->Cpl != 0)
         {

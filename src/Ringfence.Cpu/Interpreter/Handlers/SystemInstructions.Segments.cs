@@ -9,7 +9,6 @@ internal static unsafe partial class SystemInstructions
 {
     /// <summary>SMSW, SLDT, STR to a register: <see cref="Op.Extra"/> says which.</summary>
     public static Op* StoreSystemR<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         if (IsBarredFromUsers(s))
         {
@@ -140,7 +139,6 @@ internal static unsafe partial class SystemInstructions
     }
 
     public static Op* MovFromSegmentR<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         Width.Set<T>(s, o->Destination, (&s->Es + o->Extra)->Selector);
         o++;
@@ -159,7 +157,6 @@ internal static unsafe partial class SystemInstructions
 
     public static Op* PushSegment<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!Stack.TryPush<TStack, T>(s, (&s->Es + o->Extra)->Selector))
         {
@@ -171,7 +168,6 @@ internal static unsafe partial class SystemInstructions
 
     public static Op* PopSegment<TStack, T>(CpuState* s, Op* o)
         where TStack : struct, IStack
-        where T : unmanaged
     {
         if (!Stack.TryPeek<TStack, T>(s, 0, out ulong selector) || !Processor.Of(s).Segments.LoadData(o->Extra, (ushort)selector))
         {
@@ -184,7 +180,6 @@ internal static unsafe partial class SystemInstructions
 
     /// <summary>LDS, LES, LFS, LGS, LSS: <see cref="Op.Extra"/> is the segment register.</summary>
     public static Op* LoadPointer<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ulong linear = Wide.Linear(s, o);
         if (!GuestAccess.Read(s, linear, out T offset) || !GuestAccess.Read(s, (linear + (ulong)sizeof(T)) & s->LinearMask, out ushort selector)
@@ -210,7 +205,6 @@ internal static unsafe partial class SystemInstructions
     /// <summary>VERR, VERW, LAR, LSL: <see cref="Op.Extra"/> 0 to 3.</summary>
     public static Op* Probe<TOperand, T>(CpuState* s, Op* o)
         where TOperand : struct, IOperand
-        where T : unmanaged
     {
         if ((s->Mode & CodeMode.Protected) == 0)
         {

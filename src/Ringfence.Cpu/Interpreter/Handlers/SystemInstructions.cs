@@ -87,7 +87,6 @@ internal static unsafe partial class SystemInstructions
 
     /// <summary>IN. The port is DX, or the immediate when <see cref="Op.Extra"/> is 1.</summary>
     public static Op* In<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ushort port = o->Extra != 0 ? (byte)o->Immediate : (ushort)s->Gpr[2];
         if (!PortAccess.Allowed(s, port, sizeof(T)))
@@ -99,7 +98,6 @@ internal static unsafe partial class SystemInstructions
     }
 
     public static Op* Out<T>(CpuState* s, Op* o)
-        where T : unmanaged
     {
         ushort port = o->Extra != 0 ? (byte)o->Immediate : (ushort)s->Gpr[2];
         if (!PortAccess.Allowed(s, port, sizeof(T)))

@@ -35,15 +35,15 @@ internal static unsafe class VectorComponents
             {
                 continue;
             }
-            UInt128 any = 0;
+            DoubleQuadword any = default;
             for (int i = 0; i < Parts(s, component, out int bytes); i++)
             {
                 for (int at = 0; at < bytes; at += Chunk)
                 {
-                    any |= *(UInt128*)(Part(s, component, i) + at);
+                    any |= *(DoubleQuadword*)(Part(s, component, i) + at);
                 }
             }
-            used |= any != 0 ? 1UL << component : 0;
+            used |= any != default ? 1UL << component : 0;
         }
         return used;
     }
@@ -55,7 +55,7 @@ internal static unsafe class VectorComponents
         {
             for (int at = 0; at < bytes; at += Chunk)
             {
-                if (!GuestAccess.Write(s, (linear + (ulong)((i * bytes) + at)) & s->LinearMask, *(UInt128*)(Part(s, component, i) + at)))
+                if (!GuestAccess.Write(s, (linear + (ulong)((i * bytes) + at)) & s->LinearMask, *(DoubleQuadword*)(Part(s, component, i) + at)))
                 {
                     return false;
                 }
@@ -77,11 +77,11 @@ internal static unsafe class VectorComponents
             int all = Parts(s, component, out int bytes) * bytes;
             for (int at = 0; at < all; at += Chunk)
             {
-                if (!GuestAccess.Read(s, (from + (ulong)at) & s->LinearMask, out UInt128 value))
+                if (!GuestAccess.Read(s, (from + (ulong)at) & s->LinearMask, out DoubleQuadword value))
                 {
                     return false;
                 }
-                *(UInt128*)(buffer + Place(component) + at) = value;
+                *(DoubleQuadword*)(buffer + Place(component) + at) = value;
             }
         }
         return true;
