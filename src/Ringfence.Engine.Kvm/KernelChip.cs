@@ -156,11 +156,12 @@ internal sealed partial class KernelChip : IDisposable
         const byte External = 7;
         lock (_delivery)
         {
-            if (!_held || deliveryMode == External)
+            // The kernel does not take the 8259 pair's messages from us: our parked APICs have the wire, if the pair is ours.
+            if (!_held || (deliveryMode == External && !IsWhole))
             {
                 ours();
             }
-            else if (deliveryMode != SystemManagement)
+            else if (deliveryMode is not (SystemManagement or External))
             {
                 Send(vector, deliveryMode, logical, destination, levelTriggered);
             }
