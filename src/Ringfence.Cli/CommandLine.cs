@@ -21,6 +21,7 @@ internal sealed class CommandLine
     private readonly Option<string?> _kvmClock = Text("--kvm-clock", "on|off", "Show guests KVM's signature and its clock [default: on, without --hyperv on]");
     private readonly Option<string?> _hyperV = Text("--hyperv", "on|off", "Show guests Hyper-V's interface, for Windows [default: off]");
     private readonly Option<string?> _engine = Text("--engine", "NAME", $"Execution engine: {string.Join(", ", EngineNames.All)} [default: auto]");
+    private readonly Option<string?> _irqChip = Text("--irqchip", "WHERE", "Interrupt chips: ours (user), the kernel's (kernel), or its local APICs and our 8259 and IOAPIC (split); the latter two are for kvm [default: user]");
     private readonly Option<string?> _codeCache = Text("--code-cache", "SIZE", "Memory for each processor's translations [default: 64M]");
     private readonly Option<string?> _translationCache = Text("--translation-cache", "WHERE", "Keep translations for the next run: on, off or a folder [default: on]");
     private readonly Option<bool> _perfMap = new("--perf-map") { Description = "Name translated code for Linux's perf, in /tmp/perf-PID.map" };
@@ -64,7 +65,7 @@ internal sealed class CommandLine
         _showCpus = cpus;
         _runCommand = new Command("run", "Run a guest until it ends")
         {
-            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _kvmClock, _hyperV, _engine, _codeCache, _translationCache, _perfMap, _verify, _serial, _screen, _timeout, _stats, _trace, _debugExit,
+            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _kvmClock, _hyperV, _engine, _irqChip, _codeCache, _translationCache, _perfMap, _verify, _serial, _screen, _timeout, _stats, _trace, _debugExit,
             _testDevice, _noReboot, _gdb, _sandbox, _verbose,
         };
         _doctorCommand = new Command("doctor", "Tell what this host can do for guests, what is missing, and how to get it") { _json };
@@ -156,6 +157,7 @@ internal sealed class CommandLine
             KvmClock = result.GetValue(_kvmClock),
             HyperV = result.GetValue(_hyperV),
             Engine = result.GetValue(_engine),
+            IrqChip = result.GetValue(_irqChip),
             CodeCache = result.GetValue(_codeCache),
             TranslationCache = result.GetValue(_translationCache),
             PerfMap = result.GetValue(_perfMap),

@@ -76,7 +76,15 @@ internal static class RunCommand
     private static IEngine ChooseEngine(RunOptions options, TranslationCache cache, TextWriter error)
     {
         string name = options.Engine;
-        if (name == EngineNames.Auto && !options.PerfMap && !options.Verify)
+        if (name == EngineNames.Auto && options.IrqChip != InterruptChip.User)
+        {
+            name = EngineNames.Kvm;
+            if (options.Verbose)
+            {
+                error.WriteLine("ringfence: engine kvm: no other has what --irqchip asks for");
+            }
+        }
+        else if (name == EngineNames.Auto && !options.PerfMap && !options.Verify)
         {
             name = EngineChoice.Choose(EngineChoice.CacheFolder, out string why);
             if (options.Verbose)
@@ -90,7 +98,7 @@ internal static class RunCommand
         }
         if (name == EngineNames.Kvm)
         {
-            return new KvmEngine(SoftwareOptions.Best with { CodeCache = options.CodeCache });
+            return new KvmEngine(SoftwareOptions.Best with { CodeCache = options.CodeCache }, options.IrqChip);
         }
         if (name == EngineNames.Translator && !SoftwareOptions.CanTranslate)
         {

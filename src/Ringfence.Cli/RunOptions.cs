@@ -37,6 +37,8 @@ internal sealed record RunOptions
     public bool KvmClock { get; init; } = true;
     public bool HyperV { get; init; }
     public string Engine { get; init; } = EngineNames.Auto;
+    /// <summary>Whose the interrupt chips are. Anything but ours is for kvm alone.</summary>
+    public InterruptChip IrqChip { get; init; }
 
     /// <summary>Bytes for each processor's translations.</summary>
     public int CodeCache { get; init; } = SoftwareOptions.DefaultCodeCache;
@@ -64,6 +66,11 @@ internal sealed record RunOptions
 
     private static readonly string[] s_switch = ["on", "off"];
 
+    private static readonly SortedDictionary<string, InterruptChip> s_irqChips = new(StringComparer.Ordinal)
+    {
+        ["kernel"] = InterruptChip.Kernel, ["split"] = InterruptChip.Split, ["user"] = InterruptChip.User,
+    };
+
     /// <summary>Checks what was typed; null stands for an option that was not given.</summary>
     /// <exception cref="UsageException">Something cannot be.</exception>
     public static RunOptions Create(RawRunOptions raw)
@@ -87,6 +94,15 @@ internal sealed record RunOptions
         {
             throw new UsageException("--perf-map: it is written by the threads that run the guest, which --sandbox on forbids");
         }
+        InterruptChip irqChip = raw.IrqChip is null ? InterruptChip.User : s_irqChips[OneOf("--irqchip", "set-up", raw.IrqChip, [.. s_irqChips.Keys])];
+        if (irqChip != InterruptChip.User && (raw.Engine is not (null or EngineNames.Auto or EngineNames.Kvm) || raw.PerfMap || raw.Verify))
+        {
+            throw new UsageException($"--irqchip {raw.IrqChip}: only KVM has interrupt chips of its own: with --engine kvm");
+        }
+        if (irqChip != InterruptChip.User && hyperV)
+        {
+            throw new UsageException($"--irqchip {raw.IrqChip}: --hyperv on needs the local APICs to be ours (user)");
+        }
         return new RunOptions
         {
             Kernel = raw.Kernel is null ? null : NotEmpty("--kernel", raw.Kernel),
@@ -99,6 +115,7 @@ internal sealed record RunOptions
             KvmClock = IsOn("--kvm-clock", raw.KvmClock) ?? !hyperV,
             HyperV = hyperV,
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
+            IrqChip = irqChip,
             CodeCache = raw.CodeCache is null ? SoftwareOptions.DefaultCodeCache : ParseCodeCache(raw.CodeCache),
             TranslationCache = ParseTranslationCache(raw.TranslationCache),
             PerfMap = raw.PerfMap,
@@ -227,6 +244,7 @@ internal sealed record RawRunOptions
     public string? KvmClock { get; init; }
     public string? HyperV { get; init; }
     public string? Engine { get; init; }
+    public string? IrqChip { get; init; }
 
     public string? CodeCache { get; init; }
     public string? TranslationCache { get; init; }

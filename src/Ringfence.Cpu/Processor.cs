@@ -32,9 +32,10 @@ public sealed unsafe partial class Processor : IDisposable
     /// <param name="shared">What the processors of a machine have in common; null for one that is alone.</param>
     /// <param name="translators">Where blocks are to be translated.</param>
     /// <param name="platform">What else they have in common; null likewise.</param>
+    /// <param name="apicClock">What the local APIC's timer counts, if it is not <paramref name="clock"/>, which the time-stamp counter counts.</param>
     /// <param name="woken">Called on any thread when a processor that may be asleep has something to do.</param>
     public Processor(GuestMemory memory, IProcessorBus bus, IClock clock, CpuModel model, int apicId, Action woken, SharedCode? shared = null,
-        ITranslatorFactory? translators = null, ParavirtualPlatform? platform = null)
+        ITranslatorFactory? translators = null, ParavirtualPlatform? platform = null, IClock? apicClock = null)
     {
         if (translators is null && (model.Features & CpuFeatures.PassedOn) != default)
         {
@@ -50,17 +51,18 @@ public sealed unsafe partial class Processor : IDisposable
         *State = default;
         State->Owner = GCHandle.ToIntPtr(_self);
         CpuidAnswers = new CpuidAnswers(this);
-        Mmu = new Mmu(this, State, memory);
         shared ??= new SharedCode(memory);
         shared.Join(this);
         Shared = shared;
         Platform = platform ?? new ParavirtualPlatform(memory, shared, clock, TscHertz, clock);
         _writePort = model.OffersHyperV ? WritePortOrCall(bus.PortWriter) : bus.PortWriter;
+        Mmu = new Mmu(this, State, memory, shared);
         CodeRequests = new CodeRequestQueue(this, shared.Exclusive);
         Monitor = new MonitoredLine(this, memory);
         Locked = new LockedAccess(this, memory, shared);
         Blocks = new BlockCache(this, State, memory, shared);
-        Apic = new LocalApic(apicId, clock, this, woken);
+        ApicHertz = apicClock is null || apicClock == clock ? Platform.ClockHertz : TscHertz;
+        Apic = new LocalApic(apicId, clock, apicClock ?? clock, this, woken);
         Segments = new SegmentLoader(this);
         Tasks = new TaskSwitcher(this);
         Debugging = new DebugUnit(this);
@@ -82,6 +84,9 @@ public sealed unsafe partial class Processor : IDisposable
     public CpuState* State { get; private set; }
 
     public LocalApic Apic { get; }
+
+    /// <summary>What its timer counts in a second.</summary>
+    internal long ApicHertz { get; }
 
     /// <summary>Told of exits when not null.</summary>
     public IProcessorTrace? Trace

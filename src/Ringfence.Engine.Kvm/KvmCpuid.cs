@@ -44,10 +44,11 @@ internal static class KvmCpuid
     }
 
     /// <summary>The answers of one processor. What changes while it runs (OSXSAVE, sizes of the extended state) the kernel keeps up to date.</summary>
-    /// <param name="clockHertz">What time-stamp counter and local APIC timer count in a second.</param>
-    public static KvmCpuidEntry[] Entries(CpuModel model, int index, int processors, long clockHertz)
+    /// <param name="clockHertz">What the time-stamp counter counts in a second.</param>
+    /// <param name="apicHertz">What the local APIC's timer does.</param>
+    public static KvmCpuidEntry[] Entries(CpuModel model, int index, int processors, long clockHertz, long apicHertz)
     {
-        CpuidContext context = new((uint)index, processors, 0, 1, 0, ClockHertz: clockHertz);
+        CpuidContext context = new((uint)index, processors, 0, 1, 0, ClockHertz: clockHertz, ApicHertz: apicHertz);
         List<KvmCpuidEntry> entries = [];
         foreach (uint first in (ReadOnlySpan<uint>)[0, HypervisorLeaves.First, HypervisorLeaves.Second, 0x8000_0000])
         {

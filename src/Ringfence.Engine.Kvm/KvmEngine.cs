@@ -14,14 +14,18 @@ public sealed class KvmEngine : IEngine
 {
     private readonly KvmHostTraits _traits;
     private readonly SoftwareOptions _software;
+    private readonly InterruptChip _chip;
 
     /// <param name="software">How our own processors run guest code when they do; null for the best way.</param>
-    /// <exception cref="KvmException">This host's KVM cannot be used.</exception>
-    public KvmEngine(SoftwareOptions? software = null)
+    /// <param name="chip">Whose the interrupt chips are.</param>
+    /// <exception cref="KvmException">This host's KVM cannot be used, or not so.</exception>
+    public KvmEngine(SoftwareOptions? software = null, InterruptChip chip = InterruptChip.User)
     {
         _software = software ?? SoftwareOptions.Best;
+        _chip = chip;
         using KvmSystem system = KvmSystem.Open();
         _traits = KvmHostTraits.Read(system);
+        KernelChip.Check(system, chip);
     }
 
     /// <summary>VT-x or AMD-V is under it. Other modules of KVM's do without, and may emulate all that is not user mode.</summary>
@@ -58,9 +62,13 @@ public sealed class KvmEngine : IEngine
         {
             throw new ArgumentException($"the kvm engine runs 1 to {Capabilities.MaximumVcpus} processors, not {options.Vcpus}", nameof(options));
         }
+        if (options.HyperV && _chip != InterruptChip.User)
+        {
+            throw new ArgumentException("Hyper-V's interface has to do with the local APICs, which have to be ours for that", nameof(options));
+        }
         CpuModel model = CpuDescriptions.Parse(options, translates: false);
         using KvmSystem system = KvmSystem.Open();
-        KvmMachine machine = new(system, options, model, _traits);
+        KvmMachine machine = new(system, options, model, _traits, _chip);
         try
         {
             TranslatorOptions translation = new(_software.CodeCache, _software.Threshold, TranslatorOptions.SitesFor(_software.CodeCache), false, false);

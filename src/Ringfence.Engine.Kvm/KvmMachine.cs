@@ -21,9 +21,13 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     private static readonly (uint First, uint Count)[] s_kernelMsrs =
         [(0x48, 2), (0x174, 3), (0x277, 1), (0xDA0, 1), (0xC000_0080, 5), (0xC000_0100, 4)];
 
+    /// <summary>The kernel's with its local APICs: their base, and the timer's deadline.</summary>
+    private static readonly (uint First, uint Count)[] s_apicMsrs = [(0x1B, 1), (0x6E0, 1)];
+
     private readonly KvmVmDescriptor _vm;
     private readonly KvmVcpuDescriptor[] _vcpus;
     private readonly KvmHostTraits _traits;
+    private readonly GuestMemory _memory;
     private readonly Lock _shadowGate = new();
     /// <summary>Real memory for <see cref="ShadowPage"/>.</summary>
     private readonly void* _shadowPage = NativeMemory.AlignedAlloc((nuint)GuestMemory.PageSize, (nuint)GuestMemory.PageSize);
@@ -32,9 +36,10 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     private volatile bool _ownCodeRan;
     private volatile bool _ownCode;
 
-    public KvmMachine(KvmSystem system, VmOptions options, CpuModel model, KvmHostTraits traits)
+    public KvmMachine(KvmSystem system, VmOptions options, CpuModel model, KvmHostTraits traits, InterruptChip chip)
     {
         HostClock = options.Clock;
+        _memory = options.Memory;
         _traits = traits;
         _vcpus = new KvmVcpuDescriptor[options.Vcpus];
         _vm = system.CreateVm();
@@ -46,8 +51,12 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
                 _vm.Enable(KvmCapability.ExitOnEmulationFailure, 1);
             }
             _vm.Enable(KvmCapability.UserSpaceMsr, InvalidUnknownAndFiltered);
-            _vm.AllowMsrs(s_kernelMsrs);
-            MapMemory(options.Memory);
+            _vm.AllowMsrs(chip == InterruptChip.User ? s_kernelMsrs : [.. s_kernelMsrs, .. s_apicMsrs]);
+            MapMemory();
+            if (chip != InterruptChip.User)
+            {
+                Chip = new KernelChip(_vm, chip, options.Chips, options.Bus.EndOfInterrupt);
+            }
             int size = system.RunSize;
             for (int i = 0; i < _vcpus.Length; i++)
             {
@@ -58,7 +67,7 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
             Model = KvmCpuid.Filter(model, traits, TscSettable);
             for (int i = 0; i < _vcpus.Length; i++)
             {
-                _vcpus[i].SetCpuid(KvmCpuid.Entries(Model, i, _vcpus.Length, ClockHertz));
+                _vcpus[i].SetCpuid(KvmCpuid.Entries(Model, i, _vcpus.Length, ClockHertz, Chip is null ? ClockHertz : Processor.TscHertz));
             }
         }
         catch
@@ -77,6 +86,12 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
 
     /// <summary>The machine's clock.</summary>
     public IClock HostClock { get; }
+
+    /// <summary>The kernel's local APICs count nanoseconds.</summary>
+    public IClock ApicClock => Chip is null ? Clock : HostClock;
+
+    /// <summary>The interrupt chips that the kernel can have; null where they are ours.</summary>
+    public KernelChip? Chip { get; }
 
     /// <summary>Whether a guest's time-stamp counter can be another than the host's.</summary>
     public bool TscSettable { get; private set; }
@@ -125,10 +140,11 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
         ForgetDerived();
     }
 
-    public IGuestRunner Create(Processor processor) => new KvmProcessor(this, _vcpus[processor.ApicId], processor);
+    public IGuestRunner Create(Processor processor, IRunnerVcpu vcpu) => new KvmProcessor(this, _vcpus[processor.ApicId], processor, vcpu);
 
     public void Dispose()
     {
+        Chip?.Dispose();
         foreach (KvmVcpuDescriptor? vcpu in _vcpus)
         {
             vcpu?.Dispose();
@@ -149,16 +165,36 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     /// <summary>Counts how often translations in the kernel's vCPUs have become stale as a whole.</summary>
     public int Generation => Volatile.Read(ref _generation);
 
-    private void MapMemory(GuestMemory memory)
+    /// <summary>Whether a write is one that changes nothing: the kernel lets guest code read ROM and has us see to what it writes there.</summary>
+    public bool IsRom(ulong address) => _memory.IsRom(address);
+
+    /// <summary>Has the kernel note which pages of RAM guest code writes, or not.</summary>
+    public void LogWrites(bool logs)
     {
-        uint slot = 0;
-        foreach (MemoryRegion region in memory.Regions)
+        for (int i = 0; i < _memory.Regions.Count; i++)
         {
-            _vm.SetMemory(slot++, region.Address, region.Length, region.HostAddress);
+            MemoryRegion region = _memory.Regions[i];
+            _vm.SetMemory((uint)i, region.Address, region.Length, region.HostAddress, logsWrites: logs);
         }
-        if (memory.Rom is { Length: not 0 } rom)
+    }
+
+    /// <summary>What guest code in the kernel has written since this was asked last: for each region of RAM, one bit a page.</summary>
+    public IReadOnlyList<ulong[]> ReadWrittenPages()
+    {
+        ulong[][] pages = [.. _memory.Regions.Select(region => new ulong[(region.Length / GuestMemory.PageSize + 63) / 64])];
+        for (int i = 0; i < pages.Length; i++)
         {
-            _vm.SetMemory(slot, rom.Address, rom.Length, rom.HostAddress, readOnly: true);
+            _vm.ReadWrittenPages((uint)i, pages[i]);
+        }
+        return pages;
+    }
+
+    private void MapMemory()
+    {
+        LogWrites(false);
+        if (_memory.Rom is { Length: not 0 } rom)
+        {
+            _vm.SetMemory((uint)_memory.Regions.Count, rom.Address, rom.Length, rom.HostAddress, readOnly: true);
         }
     }
 

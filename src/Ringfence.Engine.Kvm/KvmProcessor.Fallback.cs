@@ -35,7 +35,7 @@ internal sealed unsafe partial class KvmProcessor
             return RunSupervisor();
         }
         Fetch(groups);
-        RunResult result = Step();
+        RunResult result = Held ? StepWithApic() : Step();
         return result == RunResult.Stopped ? null : result;
     }
 
@@ -43,6 +43,12 @@ internal sealed unsafe partial class KvmProcessor
     /// again. Whoever asks for an exit meanwhile is answered, and the next <see cref="Run"/> goes on here.</summary>
     private RunResult RunSupervisor()
     {
+        // From now on our processor needs interrupts, and there is no end to it.
+        _chip?.Take(forGood: true);
+        if (_owner.Activity != VcpuActivity.Active)
+        {
+            return RunResult.ExitRequested;
+        }
         Fetch();
         if (_faulted is { } address)
         {
@@ -64,6 +70,19 @@ internal sealed unsafe partial class KvmProcessor
             _machine.ForgetTranslations();
         }
         return result;
+    }
+
+    /// <summary>The local APICs are ours because some processor's guest code is: the kernel may run user mode alone.</summary>
+    private bool StaysOurs()
+    {
+        if (_here == StateGroups.None && _userMode)
+        {
+            return false;
+        }
+        Fetch();
+        _hasFailed = true;
+        _ownSupervisor = _s->Cpl != UserMode || _owner.Activity != VcpuActivity.Active;
+        return _ownSupervisor;
     }
 
     /// <summary>A page fault led out of user mode. It is delivered without running the instruction, which may be one that our processor has not. Whether it

@@ -104,7 +104,11 @@ internal sealed unsafe partial class KvmProcessor
             {
                 throw new GuestRunnerException(_vcpu.RunRefused(error).Message);
             }
-            if (error == 0 && _run->ExitReason is KvmExitReason.Port or KvmExitReason.Memory or KvmExitReason.MsrRead or KvmExitReason.MsrWrite)
+            if (error == 0 && _run->ExitReason == KvmExitReason.EndOfInterrupt)
+            {
+                _processor.Bus.EndOfInterrupt(_run->EndedVector);
+            }
+            else if (error == 0 && _run->ExitReason is KvmExitReason.Port or KvmExitReason.Memory or KvmExitReason.MsrRead or KvmExitReason.MsrWrite)
             {
                 Access();
             }
@@ -131,6 +135,7 @@ internal sealed unsafe partial class KvmProcessor
         _s->Tr = From(s.Tr);
         (_s->GdtBase, _s->GdtLimit, _s->IdtBase) = (s.Gdt.Base, s.Gdt.Limit, s.Idt.Base);
         (_s->Cr0, _s->Cr3, _s->Cr4) = (s.Cr0, s.Cr3, s.Cr4);
+        (_kernelCr8, _kernelApicBase) = (s.Cr8, s.ApicBase);
         _faulted = _userMode && s.Cr2 != NoFault ? s.Cr2 : null;
         if (!_userMode)
         {
@@ -149,6 +154,7 @@ internal sealed unsafe partial class KvmProcessor
         _processor.NmiBlocked = e.NmiMasked != 0;
         _processor.PendingNmis = Math.Min(2, _processor.PendingNmis + e.NmiPending);
         _processor.DebugTraps = 0;
+        TakeNmis();
     }
 
     /// <summary>Such a kernel does SYSCALL though it is off, and perhaps the SWAPGS behind it. RCX and R11 have where it was and its flags: our processor does it
@@ -347,15 +353,16 @@ internal sealed unsafe partial class KvmProcessor
             Rip = _s->Rip,
             Rflags = Flags.Get(_s),
         };
-        _userMode = _emulatesSupervisor && _s->Cpl == UserMode;
+        bool held = Held;
+        _userMode = _emulatesSupervisor && _s->Cpl == UserMode && !held;
         KvmSystemHead system = new()
         {
             Es = To(_s->Es), Cs = To(_s->Cs), Ss = To(_s->Ss), Ds = To(_s->Ds), Fs = To(_s->Fs), Gs = To(_s->Gs), Ldt = To(_s->Ldtr), Tr = To(_s->Tr),
             Gdt = new KvmTable { Base = _s->GdtBase, Limit = (ushort)_s->GdtLimit },
             Idt = new KvmTable { Base = _s->IdtBase, Limit = _userMode ? (ushort)0 : (ushort)_s->IdtLimit },
             Cr0 = _s->Cr0, Cr2 = _userMode ? NoFault : _s->Cr2, Cr3 = _s->Cr3, Cr4 = _s->Cr4, Efer = _userMode ? _s->Efer & ~SyscallEnable : _s->Efer,
-            Cr8 = _processor.Apic.Cr8,
-            ApicBase = _processor.Apic.Base,
+            Cr8 = held ? _kernelCr8 : _processor.Apic.Cr8,
+            ApicBase = held ? _kernelApicBase : _processor.Apic.Base,
         };
         KvmSync dirty = KvmSync.Registers | KvmSync.Events;
         if (_generation != _machine.Generation)
@@ -378,7 +385,8 @@ internal sealed unsafe partial class KvmProcessor
         ulong traps = _processor.DebugTraps;
         _run->Events = new KvmEvents
         {
-            Flags = NmiPendingIsValid | ShadowIsValid,
+            // NMIs that have come to the kernel meanwhile stay there.
+            Flags = held ? ShadowIsValid : NmiPendingIsValid | ShadowIsValid,
             InterruptShadow = (byte)(_s->InterruptShadow switch { InterruptShadow.MovSs => 1, InterruptShadow.Sti => 2, _ => 0 }),
             NmiMasked = (byte)(_processor.NmiBlocked ? 1 : 0),
             ExceptionInjected = (byte)(traps != 0 ? 1 : 0),

@@ -34,9 +34,11 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
     private long? _ahead;
     private long _timeAhead;
 
-    public KvmProcessor(KvmMachine machine, KvmVcpuDescriptor vcpu, Processor processor)
+    public KvmProcessor(KvmMachine machine, KvmVcpuDescriptor vcpu, Processor processor, IRunnerVcpu owner)
     {
         _machine = machine;
+        _owner = owner;
+        _chip = machine.Chip;
         _vcpu = vcpu;
         _processor = processor;
         _s = processor.State;
@@ -49,13 +51,15 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         {
             vcpu.TscOffset = machine.TscBase;
         }
+        _chip?.Add(this);
     }
 
     public string? ShutdownReport { get; private set; }
 
     public IEnumerable<KeyValuePair<string, long>> Counts =>
         _fallbacks.Select(fallback => KeyValuePair.Create($"fallback: {fallback.Key}", fallback.Value))
-            .Append(KeyValuePair.Create("stays in our supervisor", _supervisorRuns)).Where(count => count.Value != 0);
+            .Append(KeyValuePair.Create("stays in our supervisor", _supervisorRuns))
+            .Append(KeyValuePair.Create("eoi", _ends)).Where(count => count.Value != 0);
 
     public RunResult Run()
     {
@@ -83,7 +87,6 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         {
             return RunSupervisor();
         }
-        NameThread();
         while (true)
         {
             if (_s->Event == ExitEvent.Shutdown)
@@ -91,20 +94,25 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
                 _s->Event = ExitEvent.None;
                 return RunResult.Shutdown;
             }
-            Push();
-            if (!Prepare())
+            if (_chip is { Held: false } && StaysOurs())
             {
-                return RunResult.ExitRequested;
+                return RunSupervisor();
+            }
+            Entered entered = EnterKernel(out int error);
+            if (entered == Entered.Again)
+            {
+                continue;
             }
             if (_ownSupervisor)
             {
-                Volatile.Write(ref _inside, 0);
                 return RunSupervisor();
             }
-            int error = _vcpu.Run();
-            Volatile.Write(ref _inside, 0);
+            if (entered != Entered.Done)
+            {
+                return entered == Entered.Halted ? RunResult.Halted : RunResult.ExitRequested;
+            }
             _pageIsFresh = true;
-            if (_run->Cr8 != _processor.Apic.Cr8)
+            if (_chip is null && _run->Cr8 != _processor.Apic.Cr8)
             {
                 _processor.Apic.Cr8 = (uint)_run->Cr8;
             }
@@ -121,6 +129,49 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
                 return result;
             }
         }
+    }
+
+    /// <summary>What became of entering the kernel.</summary>
+    private enum Entered
+    {
+        /// <summary>It has come back.</summary>
+        Done,
+        /// <summary>Not now: another look at everything comes first.</summary>
+        Again,
+        /// <summary>Someone wants <see cref="Run"/> to return.</summary>
+        Exit,
+        /// <summary>Nothing will ever run again.</summary>
+        Halted,
+    }
+
+    private Entered EnterKernel(out int error)
+    {
+        if (_chip is null)
+        {
+            return Go(out error);
+        }
+        if (_chip.IsMoving)
+        {
+            _chip.AwaitMove();
+        }
+        lock (Entry)
+        {
+            return Go(out error);
+        }
+    }
+
+    private Entered Go(out int error)
+    {
+        error = 0;
+        Push();
+        Entered entered = Prepare();
+        if (entered == Entered.Done && !_ownSupervisor)
+        {
+            _entries++;
+            error = _vcpu.Run();
+        }
+        Volatile.Write(ref _inside, 0);
+        return entered;
     }
 
     public void Kick()
@@ -143,9 +194,9 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         }
     }
 
-    public VcpuState ToMachineTime(VcpuState state) => Shift(state, Ahead(), TimeAhead());
+    public VcpuState ToMachineTime(VcpuState state) => Shift(state, Ahead(), ApicAhead(), TimeAhead());
 
-    public VcpuState FromMachineTime(VcpuState state) => Shift(state, -Ahead(), -TimeAhead());
+    public VcpuState FromMachineTime(VcpuState state) => Shift(state, -Ahead(), -ApicAhead(), -TimeAhead());
 
     public void Dispose() => NativeMemory.AlignedFree(_xsave);
 
@@ -168,11 +219,14 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         return _timeAhead;
     }
 
-    private static VcpuState Shift(VcpuState state, long ahead, long timeAhead) => state with
+    /// <summary>How far the clock of its local APIC's timer is ahead.</summary>
+    private long ApicAhead() => _machine.ApicClock == _machine.HostClock ? 0 : Ahead();
+
+    private static VcpuState Shift(VcpuState state, long ahead, long apicAhead, long timeAhead) => state with
     {
         Paravirtual = state.Paravirtual with { TimeOffset = state.Paravirtual.TimeOffset + timeAhead },
         TscOffset = state.TscOffset + (ulong)ahead,
-        Apic = state.Apic with { TimerStart = state.Apic.TimerStart - ahead },
+        Apic = state.Apic with { TimerStart = state.Apic.TimerStart - apicAhead },
     };
 
     private void NameThread()
@@ -185,25 +239,33 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         }
     }
 
-    /// <summary>Looks at what others asked, and puts in what interrupts there are. False if someone wants <see cref="Run"/> to return.</summary>
-    private bool Prepare()
+    /// <summary>Looks at what others asked, and puts in what interrupts there are.</summary>
+    private Entered Prepare()
     {
+        NameThread();
         Volatile.Write(ref _inside, 1);
         _run->ImmediateExit = 0;
         Interlocked.MemoryBarrier();
+        if (_chip is not null && (_chip.IsMoving || !(_chip.Held || _userMode)))
+        {
+            return Entered.Again;
+        }
         int attention = Volatile.Read(ref _s->Attention);
         if ((attention & Attentions.Exit) != 0)
         {
             Interlocked.And(ref _s->Attention, ~Attentions.Exit);
-            Volatile.Write(ref _inside, 0);
-            return false;
+            return Entered.Exit;
+        }
+        if (_chip is { IsHaltedForGood: true })
+        {
+            return Entered.Halted;
         }
         if ((attention & Attentions.AnyNmi) != 0)
         {
             if (_userMode)
             {
                 _ownSupervisor = true;
-                return true;
+                return Entered.Done;
             }
             PassNmis();
         }
@@ -217,7 +279,7 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
             PassInterrupt();
         }
         _run->Cr8 = _processor.Apic.Cr8;
-        return true;
+        return Entered.Done;
     }
 
     private void PassNmis()
@@ -227,7 +289,7 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         for (; nmis > 0; nmis--)
         {
             _processor.Count(ExitKind.Interrupt, (ulong)Vectors.Nmi, 0);
-            if ((_run->DirtyRegisters & KvmSync.Events) != 0)
+            if ((_run->DirtyRegisters & KvmSync.Events) != 0 && !Held)
             {
                 // What the page is about to tell of NMIs counts.
                 _run->Events.NmiPending++;
@@ -253,7 +315,14 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
             if (vector >= 0)
             {
                 _processor.Count(ExitKind.Interrupt, (ulong)vector, 0);
-                _vcpu.Interrupt((uint)vector);
+                if (Held)
+                {
+                    InjectExternal((byte)vector);
+                }
+                else
+                {
+                    _vcpu.Interrupt((uint)vector);
+                }
                 _pageIsFresh = false;
             }
             if (!_processor.Apic.HasInterrupt)
@@ -285,6 +354,10 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
                 return null;
             case KvmExitReason.Halt:
                 return Halt();
+            case KvmExitReason.EndOfInterrupt:
+                _ends++;
+                _processor.Bus.EndOfInterrupt(_run->EndedVector);
+                return null;
             case KvmExitReason.InterruptWindow or KvmExitReason.TaskPriority or KvmExitReason.Interrupted:
                 return null;
             case KvmExitReason.Shutdown when _emulatesSupervisor:
@@ -377,7 +450,10 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
             {
                 ulong value = 0;
                 Unsafe.CopyBlockUnaligned(&value, data, (uint)size);
-                _processor.WritePhysicalDevice(address, size, value);
+                if (!_machine.IsRom(address))
+                {
+                    _processor.WritePhysicalDevice(address, size, value);
+                }
             }
             else
             {

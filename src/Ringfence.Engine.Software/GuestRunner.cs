@@ -8,9 +8,27 @@ namespace Ringfence.Engine.Software;
 /// </summary>
 internal interface IGuestRunner : IDisposable
 {
-    /// <summary>As <see cref="Processor.Run"/>.</summary>
+    /// <summary>Before each <see cref="Run"/>, and before anyone looks at what the vCPU is doing: interrupt chips go where they are needed.</summary>
+    void Enter();
+
+    /// <summary>As <see cref="Processor.Run"/>; where <see cref="SleepsInside"/>, a halt is for good.</summary>
     /// <exception cref="GuestRunnerException">It cannot go on.</exception>
     RunResult Run();
+
+    /// <summary>The local APIC is elsewhere, and with it sleeping in HLT and waiting for SIPI.</summary>
+    bool SleepsInside { get; }
+
+    /// <summary>Makes the processor's local APIC and the vCPU's activity what they are elsewhere, for someone to look at; <see cref="HideApic"/> ends that. Nothing
+    /// where they are ours.</summary>
+    void ShowApic();
+
+    void HideApic();
+
+    /// <summary>All of the state was set from outside, the local APIC's and the vCPU's activity too.</summary>
+    void Loaded();
+
+    /// <summary>Takes an interrupt of any delivery mode. False where the local APIC is ours. Any thread.</summary>
+    bool TryAccept(DeliveryMode mode, byte vector, bool levelTriggered);
 
     /// <summary>Brings the state into the processor, from where it may be changed. Only while it does not run.</summary>
     void Fetch();
@@ -42,7 +60,20 @@ internal interface IGuestRunnerFactory
     /// <summary>What that clock counts in a second.</summary>
     long ClockHertz { get; }
 
-    IGuestRunner Create(Processor processor);
+    /// <summary>The clock that the local APICs' timers count, but in TSC-deadline mode.</summary>
+    Host.IClock ApicClock { get; }
+
+    IGuestRunner Create(Processor processor, IRunnerVcpu vcpu);
+}
+
+/// <summary>The vCPU around a runner.</summary>
+internal interface IRunnerVcpu
+{
+    /// <summary>What it is doing, as far as we see to that.</summary>
+    VcpuActivity Activity { get; set; }
+
+    /// <summary>Acts on INIT and SIPI that have come.</summary>
+    void TakeStartUp();
 }
 
 /// <summary>Guest code cannot be run on. The message is for people.</summary>

@@ -8,7 +8,7 @@ using Ringfence.Cpu.Translator;
 namespace Ringfence.Engine.Software;
 
 /// <summary>One interpreted processor as an engine's vCPU: it sleeps in HLT, and passes port and memory accesses on to the bus.</summary>
-internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrace, IDisposable
+internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrace, IRunnerVcpu, IDisposable
 {
     private readonly SoftwareVm _vm;
     private readonly IVcpuBus _bus;
@@ -35,7 +35,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         _bus = options.Bus;
         _trace = options.Trace;
         Index = index;
-        Processor = new Processor(options.Memory, this, runners?.Clock ?? options.Clock, model, index, Wake, shared, translators, platform);
+        Processor = new Processor(options.Memory, this, runners?.Clock ?? options.Clock, model, index, Wake, shared, translators, platform, runners?.ApicClock);
         Processor.Trace = _trace is null ? null : this;
         Processor.MeasureBus = options.MeasureTime;
         Processor.PrepareAsFirmware();
@@ -43,7 +43,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         _clockHertz = platform.ClockHertz;
         try
         {
-            _runner = runners?.Create(Processor);
+            _runner = runners?.Create(Processor, this);
         }
         catch
         {
@@ -94,6 +94,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     {
         while (Interlocked.Exchange(ref _exitRequested, 0) == 0)
         {
+            _runner?.Enter();
             TakeStartUp();
             if (_activity == VcpuActivity.WaitingForSipi)
             {
@@ -121,6 +122,8 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
                     return new VcpuExit(VcpuExitReason.Shutdown, _runner?.ShutdownReport ?? Processor.ShutdownReport);
                 case RunResult.Stopped:
                     return new VcpuExit(VcpuExitReason.Debug, null, StopConversion.From(Processor.Stop));
+                case RunResult.Halted when _runner is { SleepsInside: true }:
+                    return new VcpuExit(VcpuExitReason.Halted);
                 case RunResult.Halted:
                     _activity = VcpuActivity.Halted;
                     break;
@@ -153,6 +156,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     public VcpuState Save()
     {
         _runner?.Fetch();
+        _runner?.ShowApic();
         int startUp = Volatile.Read(ref _startUp);
         VcpuState state = StateConversion.Save(Processor) with
         {
@@ -167,6 +171,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
                 SipiPending = (startUp & SipiPending) != 0 ? (byte)startUp : null,
             },
         };
+        _runner?.HideApic();
         return _runner?.ToMachineTime(state) ?? state;
     }
 
@@ -182,12 +187,17 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Volatile.Write(ref _startUp, (state.Events.InitPending ? InitPending : 0) | (state.Events.SipiPending is { } vector ? SipiPending | vector : 0));
         Processor.StateLoaded();
         StateConversion.LoadPointers(state, Processor);
+        _runner?.Loaded();
     }
 
     /// <summary>Takes an interrupt of any delivery mode but lowest priority, which is fixed for the one that was chosen. There is no system
     /// management mode, so an SMI does nothing. Any thread.</summary>
     public void Accept(DeliveryMode mode, byte vector, bool levelTriggered)
     {
+        if (_runner is not null && _runner.TryAccept(mode, vector, levelTriggered))
+        {
+            return;
+        }
         switch (mode)
         {
             case DeliveryMode.Fixed or DeliveryMode.LowestPriority:
@@ -216,6 +226,14 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor.Dispose();
         _wake.Dispose();
     }
+
+    VcpuActivity IRunnerVcpu.Activity
+    {
+        get => _activity;
+        set => _activity = value;
+    }
+
+    void IRunnerVcpu.TakeStartUp() => TakeStartUp();
 
     uint IProcessorBus.ReadPort(ushort port, int size) => _bus.ReadPort(port, size);
 

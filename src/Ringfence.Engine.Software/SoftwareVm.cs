@@ -2,20 +2,23 @@ using Ringfence.Cpu;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.Paravirtual;
+using Ringfence.Host;
 
 namespace Ringfence.Engine.Software;
 
 /// <summary>The processors of one machine, and the wires between them that carry interrupts.</summary>
-internal sealed class SoftwareVm : IVm
+internal sealed class SoftwareVm : IVm, IDirtyLog
 {
     private readonly SoftwareVcpu[] _vcpus;
     private readonly SharedCode _shared;
+    private readonly GuestMemory _memory;
     private int _stopped;
     private int _turn;
 
     public SoftwareVm(VmOptions options, CpuModel model, ITranslatorFactory? translators, IGuestRunnerFactory? runners = null)
     {
         _vcpus = new SoftwareVcpu[options.Vcpus];
+        _memory = options.Memory;
         _shared = new SharedCode(options.Memory);
         ParavirtualPlatform platform = new(options.Memory, _shared, runners?.Clock ?? options.Clock, runners?.ClockHertz ?? Processor.TscHertz, options.Clock);
         try
@@ -47,6 +50,12 @@ internal sealed class SoftwareVm : IVm
             vcpu.Processor.SetExternalInterrupt(asserted);
         }
     }
+
+    public void StartDirtyLog() => _shared.StartDirtyLog();
+
+    public IReadOnlyList<ulong[]> CollectDirtyPages() => _shared.CollectDirtyPages(_memory.Regions);
+
+    public void StopDirtyLog() => _shared.StopDirtyLog();
 
     public void NoteMemoryWritten(ulong address, ulong length) => _shared.WrittenByDevice(address, length);
 

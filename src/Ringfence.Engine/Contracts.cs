@@ -35,9 +35,10 @@ public sealed record EngineCapabilities(string Name, int MaximumVcpus, bool Coun
 /// <param name="MeasureTime">Measure <see cref="VcpuStatistics.VmmTime"/>: two looks at the clock for each exit.</param>
 /// <param name="KvmClock">Guests find KVM's signature and clock.</param>
 /// <param name="HyperV">Guests find Hyper-V's interface.</param>
+/// <param name="Chips">The board's interrupt chips, for an engine that can hold them; null for a board that keeps its own, or has none.</param>
 public sealed record VmOptions(
     GuestMemory Memory, IClock Clock, IVcpuBus Bus, string CpuModel, int Vcpus, IExitTrace? Trace = null, bool MeasureTime = false,
-    bool KvmClock = false, bool HyperV = false);
+    bool KvmClock = false, bool HyperV = false, IBoardChips? Chips = null);
 
 /// <summary>A virtual machine of one engine: processors and their local APICs over guest memory.</summary>
 public interface IVm : IDisposable

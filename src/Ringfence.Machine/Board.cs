@@ -32,6 +32,7 @@ internal sealed class Board : IVcpuBus, IDisposable
     {
         _pic = new Pic8259(sink);
         _ioApic = new IoApic(sink, BoardLayout.IoApicId);
+        Chips = new BoardChips(_pic, _ioApic);
         InterruptRouter router = new(_pic, _ioApic);
         _pit = new Pit8254(clock, router.Isa(BoardLayout.PitInterrupt));
         _rtc = new Rtc(clock, router.Isa(BoardLayout.RtcInterrupt));
@@ -93,6 +94,9 @@ internal sealed class Board : IVcpuBus, IDisposable
         reset.ResetRequested += () => ended(new MachineEnd(MachineEndKind.Reset));
         keyboard.ResetRequested += () => ended(new MachineEnd(MachineEndKind.Reset));
     }
+
+    /// <summary>The interrupt chips, for an engine that can hold them.</summary>
+    public IBoardChips Chips { get; }
 
     /// <summary>The first serial line.</summary>
     public Uart16550 Serial { get; }

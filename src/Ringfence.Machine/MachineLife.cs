@@ -37,7 +37,7 @@ internal sealed class MachineLife : IDisposable
             request.Release();
             Sink sink = new(memory);
             board = new Board(spec, _clock, sink, sink, battery, End);
-            vm = engine.CreateVm(new VmOptions(memory, _clock, board, spec.Cpu, spec.Cpus, spec.Trace, spec.MeasureTime, spec.KvmClock, spec.HyperV));
+            vm = engine.CreateVm(new VmOptions(memory, _clock, board, spec.Cpu, spec.Cpus, spec.Trace, spec.MeasureTime, spec.KvmClock, spec.HyperV, board.Chips));
             sink.Vm = vm;
             if (boot.Kind == GuestKind.Multiboot)
             {

@@ -1,3 +1,4 @@
+using Ringfence.Engine;
 using Ringfence.Machine;
 
 namespace Ringfence.Cli.Tests;
@@ -41,6 +42,10 @@ public sealed class CommandLineTests
         Assert.Equal(2, options.Cpus);
         Assert.Equal("x86-64-v1,-sse2", options.Cpu);
         Assert.Equal("translator", options.Engine);
+        Assert.Equal(InterruptChip.User, options.IrqChip);
+        Assert.Equal(InterruptChip.User, Parse("run", "--irqchip", "user", "--engine", "interpreter").IrqChip);
+        Assert.Equal(InterruptChip.Split, Parse("run", "--irqchip", "split").IrqChip);
+        Assert.Equal(InterruptChip.Kernel, Parse("run", "--irqchip", "kernel", "--engine", "kvm").IrqChip);
         Assert.Equal(32 << 20, options.CodeCache);
         Assert.Equal("there", options.TranslationCache);
         Assert.Null(Parse("run", "--translation-cache", "off").TranslationCache);
@@ -120,6 +125,10 @@ public sealed class CommandLineTests
     [InlineData("cpu show: which model?", "cpu", "show")]
     [InlineData("unknown argument 'more'", "cpu", "show", "max", "more")]
     [InlineData("--engine: unknown engine 'warp'", "run", "--engine", "warp")]
+    [InlineData("--irqchip: unknown set-up 'warp'", "run", "--irqchip", "warp")]
+    [InlineData("--irqchip split: only KVM has", "run", "--irqchip", "split", "--engine", "translator")]
+    [InlineData("--irqchip kernel: only KVM has", "run", "--irqchip", "kernel", "--verify")]
+    [InlineData("--irqchip split: --hyperv on needs", "run", "--irqchip", "split", "--hyperv", "on")]
     [InlineData("--code-cache: 'big' is no size", "run", "--code-cache", "big")]
     [InlineData("--translation-cache: the name of the file is empty", "run", "--translation-cache", "")]
     [InlineData("--verify: it is for what is translated", "run", "--verify", "--engine", "interpreter")]
@@ -148,7 +157,7 @@ public sealed class CommandLineTests
         (int code, string output, string error) = Invoke("run", "--help");
         Assert.Equal(0, code);
         Assert.Equal("", error);
-        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--kvm-clock", "--hyperv", "--engine", "--code-cache", "--translation-cache", "--perf-map", "--verify", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
+        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--kvm-clock", "--hyperv", "--engine", "--irqchip", "--code-cache", "--translation-cache", "--perf-map", "--verify", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
         {
             Assert.Contains(option + " ", output, StringComparison.Ordinal);
         }

@@ -73,7 +73,7 @@ public sealed class HostTests
             [.. all, new KvmCpuidEntry { Leaf = 0xD, Subleaf = 5, Eax = 64, Ebx = 1088 }, new KvmCpuidEntry { Leaf = 0xD, Subleaf = 9, Eax = 8, Ebx = keys }],
             true, true, true, true, true, "kvm_amd", default);
         CpuModel model = KvmCpuid.Filter(asked, traits, true);
-        KvmCpuidEntry[] entries = KvmCpuid.Entries(model, 0, 1, 1_000_000_000);
+        KvmCpuidEntry[] entries = KvmCpuid.Entries(model, 0, 1, 1_000_000_000, 1_000_000_000);
         KvmCpuidEntry[] told = [.. entries.Where(entry => entry is { Leaf: 0xD, Subleaf: 9 })];
         Assert.Equal(keys == 0 ? [] : [keys], told.Select(entry => entry.Ebx));
         Assert.Equal(Math.Max(keys + 8, 832), entries.Single(entry => entry is { Leaf: 0xD, Subleaf: 0 }).Ecx);

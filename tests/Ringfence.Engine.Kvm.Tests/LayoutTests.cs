@@ -30,7 +30,17 @@ public sealed class LayoutTests
         (typeof(KvmAttribute), "struct kvm_device_attr", 24, [("Flags", "flags"), ("Group", "group"), ("Attribute", "attr"), ("Address", "addr")]),
         (typeof(KvmMsrRange), "struct kvm_msr_filter_range", 24, [("Flags", "flags"), ("Count", "nmsrs"), ("First", "base"), ("Bitmap", "bitmap")]),
         (typeof(KvmMsrFilter), "struct kvm_msr_filter", 392, [("Flags", "flags"), ("Ranges", "ranges")]),
-        (typeof(KvmRun), "struct kvm_run", 2352, [("RequestInterruptWindow", "request_interrupt_window"), ("ImmediateExit", "immediate_exit"), ("ExitReason", "exit_reason"), ("ReadyForInterrupt", "ready_for_interrupt_injection"), ("InterruptFlag", "if_flag"), ("Flags", "flags"), ("Cr8", "cr8"), ("ApicBase", "apic_base"), ("Port", "io"), ("Memory", "mmio"), ("Msr", "msr"), ("InternalError", "internal"), ("HardwareReason", "fail_entry.hardware_entry_failure_reason"), ("ValidRegisters", "kvm_valid_regs"), ("DirtyRegisters", "kvm_dirty_regs"), ("Registers", "s.regs.regs"), ("System", "s.regs.sregs"), ("Events", "s.regs.events")]),
+        (typeof(KvmLocalApic), "struct kvm_lapic_state", 1024, [("_registers", "regs")]),
+        (typeof(KvmPic), "struct kvm_pic_state", 16, [("Inputs", "last_irr"), ("Requests", "irr"), ("Mask", "imr"), ("InService", "isr"), ("HighestPriority", "priority_add"), ("VectorBase", "irq_base"), ("ReadsInService", "read_reg_select"), ("Poll", "poll"), ("SpecialMask", "special_mask"), ("Expects", "init_state"), ("AutoEoi", "auto_eoi"), ("RotatesOnAutoEoi", "rotate_on_auto_eoi"), ("FullyNested", "special_fully_nested_mode"), ("NeedsIcw4", "init4"), ("LevelTriggered", "elcr"), ("LevelCapable", "elcr_mask")]),
+        (typeof(KvmIoApic), "struct kvm_ioapic_state", 216, [("BaseAddress", "base_address"), ("Select", "ioregsel"), ("Id", "id"), ("Requests", "irr"), ("Entries", "redirtbl")]),
+        (typeof(KvmIrqChip), "struct kvm_irqchip", 520, [("Number", "chip_id"), ("Pic", "chip.pic"), ("IoApic", "chip.ioapic")]),
+        (typeof(KvmIrqLevel), "struct kvm_irq_level", 8, [("Line", "irq"), ("Level", "level")]),
+        (typeof(KvmRoute), "struct kvm_irq_routing_entry", 48, [("Line", "gsi"), ("Kind", "type"), ("Flags", "flags"), ("Chip", "u.irqchip.irqchip"), ("Pin", "u.irqchip.pin"), ("AddressLow", "u.msi.address_lo"), ("AddressHigh", "u.msi.address_hi"), ("Data", "u.msi.data")]),
+        (typeof(KvmMessage), "struct kvm_msi", 32, [("AddressLow", "address_lo"), ("AddressHigh", "address_hi"), ("Data", "data"), ("Flags", "flags"), ("Device", "devid")]),
+        (typeof(KvmIrqFd), "struct kvm_irqfd", 32, [("Descriptor", "fd"), ("Line", "gsi"), ("Flags", "flags"), ("Resample", "resamplefd")]),
+        (typeof(KvmIoEventFd), "struct kvm_ioeventfd", 64, [("Match", "datamatch"), ("Address", "addr"), ("Length", "len"), ("Descriptor", "fd"), ("Flags", "flags")]),
+        (typeof(KvmDirtyLog), "struct kvm_dirty_log", 16, [("Slot", "slot"), ("Bitmap", "dirty_bitmap")]),
+        (typeof(KvmRun), "struct kvm_run", 2352, [("RequestInterruptWindow", "request_interrupt_window"), ("ImmediateExit", "immediate_exit"), ("ExitReason", "exit_reason"), ("ReadyForInterrupt", "ready_for_interrupt_injection"), ("InterruptFlag", "if_flag"), ("Flags", "flags"), ("Cr8", "cr8"), ("ApicBase", "apic_base"), ("Port", "io"), ("Memory", "mmio"), ("Msr", "msr"), ("InternalError", "internal"), ("HardwareReason", "fail_entry.hardware_entry_failure_reason"), ("EndedVector", "eoi.vector"), ("ValidRegisters", "kvm_valid_regs"), ("DirtyRegisters", "kvm_dirty_regs"), ("Registers", "s.regs.regs"), ("System", "s.regs.sregs"), ("Events", "s.regs.events")]),
     ];
 
     /// <summary>Structures without a name of their own, inside struct kvm_run.</summary>
@@ -54,12 +64,18 @@ public sealed class LayoutTests
         [KvmRequest.SetTscKilohertz] = "KVM_SET_TSC_KHZ", [KvmRequest.GetTscKilohertz] = "KVM_GET_TSC_KHZ", [KvmRequest.GetXsave] = "KVM_GET_XSAVE",
         [KvmRequest.SetXsave] = "KVM_SET_XSAVE", [KvmRequest.GetXcrs] = "KVM_GET_XCRS", [KvmRequest.SetXcrs] = "KVM_SET_XCRS",
         [KvmRequest.GetSystemRegisters2] = "KVM_GET_SREGS2", [KvmRequest.SetSystemRegisters2] = "KVM_SET_SREGS2",
+        [KvmRequest.GetDirtyLog] = "KVM_GET_DIRTY_LOG", [KvmRequest.CreateIrqChip] = "KVM_CREATE_IRQCHIP", [KvmRequest.IrqLine] = "KVM_IRQ_LINE",
+        [KvmRequest.GetIrqChip] = "KVM_GET_IRQCHIP", [KvmRequest.SetIrqChip] = "KVM_SET_IRQCHIP", [KvmRequest.SetGsiRouting] = "KVM_SET_GSI_ROUTING",
+        [KvmRequest.IrqFd] = "KVM_IRQFD", [KvmRequest.IoEventFd] = "KVM_IOEVENTFD", [KvmRequest.SignalMsi] = "KVM_SIGNAL_MSI", [KvmRequest.SetRegisters] = "KVM_SET_REGS",
+        [KvmRequest.GetLocalApic] = "KVM_GET_LAPIC", [KvmRequest.SetLocalApic] = "KVM_SET_LAPIC", [KvmRequest.GetActivity] = "KVM_GET_MP_STATE",
+        [KvmRequest.SetActivity] = "KVM_SET_MP_STATE", [KvmRequest.GetEvents] = "KVM_GET_VCPU_EVENTS", [KvmRequest.SetEvents] = "KVM_SET_VCPU_EVENTS",
         [KvmRequest.SetAttribute] = "KVM_SET_DEVICE_ATTR", [KvmRequest.GetAttribute] = "KVM_GET_DEVICE_ATTR",
     };
 
     private static readonly Dictionary<KvmCapability, string> s_capabilities = new()
     {
-        [KvmCapability.IrqChip] = "IRQCHIP", [KvmCapability.UserMemory] = "USER_MEMORY", [KvmCapability.ExtendedCpuid] = "EXT_CPUID", [KvmCapability.Nmi] = "USER_NMI",
+        [KvmCapability.IrqChip] = "IRQCHIP", [KvmCapability.Activity] = "MP_STATE", [KvmCapability.IrqRouting] = "IRQ_ROUTING", [KvmCapability.IrqFd] = "IRQFD",
+        [KvmCapability.IoEventFd] = "IOEVENTFD", [KvmCapability.SignalMsi] = "SIGNAL_MSI", [KvmCapability.UserMemory] = "USER_MEMORY", [KvmCapability.ExtendedCpuid] = "EXT_CPUID", [KvmCapability.Nmi] = "USER_NMI",
         [KvmCapability.VcpuEvents] = "VCPU_EVENTS", [KvmCapability.DebugRegisters] = "DEBUGREGS", [KvmCapability.Xsave] = "XSAVE", [KvmCapability.Xcrs] = "XCRS",
         [KvmCapability.TscControl] = "TSC_CONTROL", [KvmCapability.MaximumVcpus] = "MAX_VCPUS", [KvmCapability.SyncRegisters] = "SYNC_REGS",
         [KvmCapability.ReadOnlyMemory] = "READONLY_MEM", [KvmCapability.SplitIrqChip] = "SPLIT_IRQCHIP", [KvmCapability.VcpuAttributes] = "VCPU_ATTRIBUTES",
@@ -73,7 +89,7 @@ public sealed class LayoutTests
         [KvmExitReason.Halt] = "HLT", [KvmExitReason.Memory] = "MMIO", [KvmExitReason.InterruptWindow] = "IRQ_WINDOW_OPEN", [KvmExitReason.Shutdown] = "SHUTDOWN",
         [KvmExitReason.FailedEntry] = "FAIL_ENTRY", [KvmExitReason.Interrupted] = "INTR", [KvmExitReason.TaskPriority] = "SET_TPR",
         [KvmExitReason.InternalError] = "INTERNAL_ERROR", [KvmExitReason.SystemEvent] = "SYSTEM_EVENT", [KvmExitReason.MsrRead] = "X86_RDMSR",
-        [KvmExitReason.MsrWrite] = "X86_WRMSR",
+        [KvmExitReason.MsrWrite] = "X86_WRMSR", [KvmExitReason.EndOfInterrupt] = "IOAPIC_EOI",
     };
 
     [Fact]

@@ -107,15 +107,18 @@ public sealed class StateTests
     /// model of AMD's.</summary>
     private static ulong SysenterHigh => KvmHost.Traits().Module == "kvm_amd" ? 0 : 0xFFFF_8000_0000_0000;
 
-    public static TheoryData<string, bool> Groups
+    public static TheoryData<string, bool, InterruptChip> Groups
     {
         get
         {
-            TheoryData<string, bool> data = [];
+            TheoryData<string, bool, InterruptChip> data = [];
             foreach (string group in s_groups.Keys)
             {
-                data.Add(group, true);
-                data.Add(group, false);
+                foreach (InterruptChip chip in Enum.GetValues<InterruptChip>())
+                {
+                    data.Add(group, true, chip);
+                    data.Add(group, false, chip);
+                }
             }
             return data;
         }
@@ -123,9 +126,9 @@ public sealed class StateTests
 
     [Theory]
     [MemberData(nameof(Groups))]
-    public void AGroupGoesFromOneEngineToTheOther(string group, bool fromKvm)
+    public void AGroupGoesFromOneEngineToTheOther(string group, bool fromKvm, InterruptChip chip)
     {
-        KvmEngine kvm = KvmHost.Engine();
+        KvmEngine kvm = KvmHost.Engine(chip);
         (Func<VcpuState, VcpuState> change, Func<VcpuState, object> of) = s_groups[group];
         // It runs in between, so that the state has been where it belongs; what waits for SIPI does not.
         using TinyGuest first = new(fromKvm ? kvm : TinyGuest.Software(), Code, paravirtual: true);

@@ -26,8 +26,12 @@ internal sealed class TinyGuest : IDisposable
     public long Now => _clock.Now;
 
     /// <param name="paravirtual">With kvm-clock and Hyper-V's interface.</param>
-    public TinyGuest(IEngine engine, Action<Assembler>? code = null, int vcpus = 1, bool paravirtual = false)
+    public TinyGuest(IEngine engine, Action<Assembler>? code = null, int vcpus = 1, bool paravirtual = false, byte[]? rom = null)
     {
+        if (rom is not null)
+        {
+            Memory.MapRom(rom);
+        }
         Bus = new RecordingBus();
         Memory.Write(Tables, Tables + 0x1000 | PresentAndWritable);
         Memory.Write(Tables + 0x1000, Tables + 0x2000 | PresentAndWritable);
@@ -36,6 +40,8 @@ internal sealed class TinyGuest : IDisposable
         // The APIC's page, and one where nothing is: FEE00000 and FEA00000.
         Memory.Write(Tables + 0x3000 + (0x1F7 * 8), 0xFEE0_0000 | PresentAndWritable | Large);
         Memory.Write(Tables + 0x3000 + (0x1F5 * 8), 0xFEA0_0000 | PresentAndWritable | Large);
+        // The last two MiB below 4 GiB, where ROM would be.
+        Memory.Write(Tables + 0x3000 + (0x1FF * 8), 0xFFE0_0000 | PresentAndWritable | Large);
         Memory.Write(Gdt + 8, 0x00AF_9B00_0000_FFFFUL);
         Memory.Write(Gdt + 16, 0x00CF_9300_0000_FFFFUL);
         if (code is not null)

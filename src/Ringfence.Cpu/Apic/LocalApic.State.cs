@@ -27,12 +27,15 @@ public sealed partial class LocalApic
         }
     }
 
+    /// <summary>The present, as <see cref="LocalApicState.TimerStart"/> tells time.</summary>
+    public long TimerNow => _counted.Now;
+
     /// <summary>Only while the processor does not run. The time-stamp counter's offset must be there already.</summary>
     public void Restore(LocalApicState state)
     {
         lock (_timerLock)
         {
-            _timer.Disarm();
+            Disarm();
             Base = state.Base;
             _idRegister = state.Id;
             _taskPriority = state.TaskPriority;

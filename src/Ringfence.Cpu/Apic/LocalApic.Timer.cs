@@ -9,6 +9,7 @@ public sealed partial class LocalApic
     private const long ShortestPeriod = 20_000;
 
     private readonly ITimer _timer;
+    private readonly ITimer _deadlineTimer;
     private readonly Lock _timerLock = new();
     private uint _divide;
     private uint _initialCount;
@@ -74,8 +75,14 @@ public sealed partial class LocalApic
             _initialCount = 0;
             _tscDeadline = 0;
             _counting = false;
-            _timer.Disarm();
+            Disarm();
         }
+    }
+
+    private void Disarm()
+    {
+        _timer.Disarm();
+        _deadlineTimer.Disarm();
     }
 
     /// <summary>With the lock held.</summary>
@@ -85,13 +92,13 @@ public sealed partial class LocalApic
         {
             if (TimerMode == Deadline)
             {
-                _timer.Disarm();
+                _deadlineTimer.Disarm();
             }
             return;
         }
         ulong left = _tscDeadline - Math.Min(_tscDeadline, _processor.TimeStamp);
         long now = _clock.Now;
-        _timer.Arm(now + (long)Math.Min(left, (ulong)(long.MaxValue - now)));
+        _deadlineTimer.Arm(now + (long)Math.Min(left, (ulong)(long.MaxValue - now)));
     }
 
     private void WriteTimerLvt(uint old, uint entry)
@@ -107,7 +114,7 @@ public sealed partial class LocalApic
                 _tscDeadline = 0;
                 _initialCount = 0;
                 _counting = false;
-                _timer.Disarm();
+                Disarm();
             }
             Volatile.Write(ref _lvt[TimerLvt], entry);
             if (mode != oldMode && _counting)
@@ -127,7 +134,7 @@ public sealed partial class LocalApic
         lock (_timerLock)
         {
             _initialCount = value;
-            _timerStart = _clock.Now;
+            _timerStart = _counted.Now;
             _counting = value != 0;
             if (_counting)
             {
@@ -150,7 +157,7 @@ public sealed partial class LocalApic
             _divide = value;
             if (_counting)
             {
-                _timerStart = _clock.Now - (past * DivideValue);
+                _timerStart = _counted.Now - (past * DivideValue);
                 _timer.Arm(_timerStart + ExpiryPeriod);
             }
         }
@@ -171,7 +178,7 @@ public sealed partial class LocalApic
         {
             return 0;
         }
-        long elapsed = _clock.Now - _timerStart;
+        long elapsed = _counted.Now - _timerStart;
         if (TimerMode == Periodic)
         {
             elapsed %= TimerPeriod;
@@ -215,10 +222,10 @@ public sealed partial class LocalApic
                 return false;
             }
             _tscDeadline = 0;
-            _timer.Disarm();
+            _deadlineTimer.Disarm();
             return true;
         }
-        long elapsed = _clock.Now - _timerStart;
+        long elapsed = _counted.Now - _timerStart;
         long period = ExpiryPeriod;
         if (!_counting || elapsed < period)
         {

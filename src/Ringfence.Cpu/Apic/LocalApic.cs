@@ -33,7 +33,10 @@ public sealed partial class LocalApic : IDisposable
     private const uint IllegalRegister = 1 << 7;
 
     private readonly int _id;
+    /// <summary>What the time-stamp counter counts.</summary>
     private readonly IClock _clock;
+    /// <summary>What the timer counts but in TSC-deadline mode.</summary>
+    private readonly IClock _counted;
     private readonly Processor _processor;
     private readonly uint[] _request = new uint[8];
     private readonly uint[] _service = new uint[8];
@@ -55,13 +58,15 @@ public sealed partial class LocalApic : IDisposable
     /// <summary>Vectors whose interrupts end as they are delivered.</summary>
     private readonly uint[] _selfEnding = new uint[8];
 
-    internal LocalApic(int id, IClock clock, Processor processor, Action woken)
+    internal LocalApic(int id, IClock clock, IClock counted, Processor processor, Action woken)
     {
         _id = id;
         _clock = clock;
+        _counted = counted;
         _processor = processor;
         Woken = woken;
-        _timer = clock.CreateTimer(TimerExpired);
+        _timer = counted.CreateTimer(TimerExpired);
+        _deadlineTimer = clock == counted ? _timer : clock.CreateTimer(TimerExpired);
         Reset();
     }
 
@@ -211,7 +216,11 @@ public sealed partial class LocalApic : IDisposable
     /// <summary>From now on interrupts of these vectors need no EOI. Eight words of 32.</summary>
     internal void SetSelfEnding(ReadOnlySpan<uint> vectors) => vectors.CopyTo(_selfEnding);
 
-    public void Dispose() => _timer.Dispose();
+    public void Dispose()
+    {
+        _timer.Dispose();
+        _deadlineTimer.Dispose();
+    }
 
     internal void Reset()
     {

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
+using Ringfence.Cpu.Memory;
 using Ringfence.Host;
 
 namespace Ringfence.Cpu.Interpreter;
@@ -18,6 +19,19 @@ public sealed class SharedCode
     public SharedCode(GuestMemory memory)
     {
         _holders = new int[memory.Size / GuestMemory.PageSize];
+        Dirty = new DirtyPages(_holders.Length);
+    }
+
+    /// <summary>Which pages were written, while someone wants to know.</summary>
+    internal DirtyPages Dirty { get; }
+
+    /// <summary>A page of RAM is written, or may be from now on. Any thread.</summary>
+    internal void NoteDirty(ulong physical)
+    {
+        if (Dirty.IsOn)
+        {
+            Dirty.Note(PageIndex(physical));
+        }
     }
 
     internal ExclusiveSection Exclusive { get; } = new();
@@ -73,6 +87,7 @@ public sealed class SharedCode
         {
             ulong part = Math.Min(length, GuestMemory.PageSize - (address % GuestMemory.PageSize));
             int page = PageIndex(address);
+            Dirty.Note(page);
             if (page >= 0 && Holds(page))
             {
                 foreach (Processor processor in _processors)
@@ -82,6 +97,54 @@ public sealed class SharedCode
             }
             address += part;
             length -= part;
+        }
+    }
+
+    /// <summary>From here on pages that processors and devices write are noted. Only while no processor runs.</summary>
+    public void StartDirtyLog()
+    {
+        Dirty.Start();
+        ForgetTranslations();
+    }
+
+    /// <summary>The pages written since the start or since this was asked last, one bit each, for each region. Only while no processor runs.</summary>
+    /// <exception cref="InvalidOperationException">There is no log.</exception>
+    public IReadOnlyList<ulong[]> CollectDirtyPages(IReadOnlyList<MemoryRegion> regions)
+    {
+        if (!Dirty.IsOn)
+        {
+            throw new InvalidOperationException("there is no dirty log: it has not been started");
+        }
+        ulong[][] all = [.. regions.Select(CollectDirtyPages)];
+        ForgetTranslations();
+        return all;
+    }
+
+    /// <summary>Only while no processor runs.</summary>
+    public void StopDirtyLog()
+    {
+        Dirty.Stop();
+        ForgetTranslations();
+    }
+
+    private ulong[] CollectDirtyPages(MemoryRegion region)
+    {
+        ulong pages = region.Length / GuestMemory.PageSize;
+        ulong[] bitmap = new ulong[(pages + 63) / 64];
+        int first = PageIndex(region.Address);
+        for (int i = 0; i < (int)pages; i++)
+        {
+            bitmap[i >> 6] |= Dirty.Take(first + i) ? 1UL << (i & 63) : 0;
+        }
+        return bitmap;
+    }
+
+    /// <summary>What was written before is to be noticed again.</summary>
+    private void ForgetTranslations()
+    {
+        foreach (Processor processor in _processors)
+        {
+            processor.Mmu.FlushAll();
         }
     }
 

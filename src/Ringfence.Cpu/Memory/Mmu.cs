@@ -16,6 +16,7 @@ internal sealed unsafe class Mmu : IDisposable
     private readonly Processor _processor;
     private readonly CpuState* _s;
     private readonly GuestMemory _memory;
+    private readonly SharedCode _shared;
     private readonly TranslationCache _cache = new();
     /// <summary>In force while alignment is checked: tags for execution only, so that all data comes by <see cref="Access"/>.</summary>
     private readonly Tlb _aligned = new();
@@ -24,12 +25,13 @@ internal sealed unsafe class Mmu : IDisposable
     private bool _checksAlignment;
     private bool _checkedAlignment;
 
-    public Mmu(Processor processor, CpuState* state, GuestMemory memory)
+    public Mmu(Processor processor, CpuState* state, GuestMemory memory, SharedCode shared)
     {
         _processor = processor;
         _s = state;
         _memory = memory;
-        _walker = new PageWalker(state, memory, processor.Model);
+        _shared = shared;
+        _walker = new PageWalker(state, memory, processor.Model, shared);
         UseContext();
     }
 
@@ -517,8 +519,10 @@ internal sealed unsafe class Mmu : IDisposable
         {
             entry->Read = tag;
         }
-        if (page.Writable && page.Dirty && forData && !writesWatched && !_memory.IsRom(page.Physical))
+        // While writes are logged, only a write opens a page to more of them.
+        if (page.Writable && page.Dirty && forData && !writesWatched && !_memory.IsRom(page.Physical) && (kind == AccessKind.Write || !_shared.Dirty.IsOn))
         {
+            _shared.NoteDirty(page.Physical);
             if (!_processor.Blocks.HasCode(page.Physical))
             {
                 entry->Write = tag;
@@ -556,6 +560,7 @@ internal sealed unsafe class Mmu : IDisposable
                 return;
             }
             Copy(host, data, size);
+            _shared.NoteDirty(physical);
             if (_processor.Blocks.HasCode(physical))
             {
                 _processor.Blocks.CodeWritten(physical, size);
@@ -583,6 +588,7 @@ internal sealed unsafe class Mmu : IDisposable
             return;
         }
         Copy(host, data, size);
+        _shared.NoteDirty(physical);
         if (_processor.Blocks.HasCode(physical))
         {
             _processor.Blocks.CodeWritten(physical, size);

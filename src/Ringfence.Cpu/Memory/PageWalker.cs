@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.State;
 using Ringfence.Host;
@@ -24,7 +25,7 @@ internal struct Translation
 }
 
 /// <summary>Walks the guest's page tables: 32-bit, PAE, 4-level and 5-level. Sets accessed and dirty flags. SDM 3A 4.3 to 4.8.</summary>
-internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuModel model)
+internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuModel model, SharedCode shared)
 {
     public const int PhysicalBits = 40;
 
@@ -118,7 +119,7 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
             noExecute |= nxe && (entry & NoExecute) != 0;
             if (!leaf)
             {
-                if ((entry & Accessed) == 0 && !TrySet(slot, wide, entry, Accessed))
+                if ((entry & Accessed) == 0 && !TrySet(slot, address, wide, entry, Accessed))
                 {
                     return Walk(linear, kind, user, userPagesBarred, mark, out page);
                 }
@@ -136,7 +137,7 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
                 return Fail(kind, user, (uint)Present | (DeniedByKey(kind, user, keyRights) ? KeyFault : 0));
             }
             ulong wanted = !mark ? 0 : Accessed | (kind == AccessKind.Write ? DirtyBit : 0);
-            if ((entry & wanted) != wanted && !TrySet(slot, wide, entry, wanted))
+            if ((entry & wanted) != wanted && !TrySet(slot, address, wide, entry, wanted))
             {
                 return Walk(linear, kind, user, userPagesBarred, mark, out page);
             }
@@ -253,9 +254,13 @@ internal sealed unsafe class PageWalker(CpuState* s, GuestMemory memory, CpuMode
     }
 
     /// <summary>Sets flags in an entry if it is still what was read: another processor may be taking it away.</summary>
-    private static bool TrySet(byte* slot, bool wide, ulong entry, ulong bits) => wide
-        ? Interlocked.CompareExchange(ref *(ulong*)slot, entry | bits, entry) == entry
-        : Interlocked.CompareExchange(ref *(uint*)slot, (uint)(entry | bits), (uint)entry) == (uint)entry;
+    private bool TrySet(byte* slot, ulong address, bool wide, ulong entry, ulong bits)
+    {
+        shared.NoteDirty(address);
+        return wide
+            ? Interlocked.CompareExchange(ref *(ulong*)slot, entry | bits, entry) == entry
+            : Interlocked.CompareExchange(ref *(uint*)slot, (uint)(entry | bits), (uint)entry) == (uint)entry;
+    }
 
     /// <summary>What all entries above the last level come to.</summary>
     private struct Directory

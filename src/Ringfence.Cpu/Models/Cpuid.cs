@@ -7,9 +7,10 @@ namespace Ringfence.Cpu.Models;
 /// <summary>What CPUID's answer depends on besides the model.</summary>
 /// <param name="ApicId">The initial one.</param>
 /// <param name="ApicEnabled">IA32_APIC_BASE's enable bit, without which there seems to be no APIC.</param>
-/// <param name="ClockHertz">What time-stamp counter and local APIC timer count in a second.</param>
+/// <param name="ClockHertz">What the time-stamp counter counts in a second.</param>
+/// <param name="ApicHertz">What the local APIC's timer does.</param>
 internal readonly record struct CpuidContext(
-    uint ApicId, int Processors, ulong Cr4, ulong Xcr0, ulong Xss, bool ApicEnabled = true, long ClockHertz = Processor.TscHertz);
+    uint ApicId, int Processors, ulong Cr4, ulong Xcr0, ulong Xss, bool ApicEnabled = true, long ClockHertz = Processor.TscHertz, long ApicHertz = Processor.TscHertz);
 
 /// <summary>CPUID (SDM 2 CPUID; APM 3 appendix E): the feature bits of a model, and around them the leaves that are not bits.</summary>
 internal static class Cpuid

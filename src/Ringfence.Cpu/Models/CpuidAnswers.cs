@@ -20,7 +20,7 @@ internal sealed unsafe class CpuidAnswers(Processor processor)
         if (answer->IsKnown == 0 || answer->Leaf != leaf || answer->Subleaf != subleaf)
         {
             CpuidContext context = new((uint)processor.ApicId, processor.Shared.Processors.Length, _s->Cr4, _s->Xcr0, _s->Xss, processor.Apic.Enabled,
-                processor.Platform.ClockHertz);
+                processor.Platform.ClockHertz, processor.ApicHertz);
             (uint a, uint b, uint c, uint d) = Cpuid.Query(processor.Model, leaf, subleaf, context);
             // An exit that someone wants to be told of is not to be answered by host code.
             uint kept = processor.Trace == null ? 1u : 0;

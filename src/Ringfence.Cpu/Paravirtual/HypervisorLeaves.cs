@@ -45,7 +45,7 @@ internal static class HypervisorLeaves
     {
         0 => Signature(model.OffersKvmClock ? "KVMKVMKVM" : "RingfenceVMM", first + Timing),
         1 when model.OffersKvmClock => (KvmFeatures, 0, 0, 0),
-        Timing => ((uint)(context.ClockHertz / 1000), (uint)(context.ClockHertz / 1000), 0, 0),
+        Timing => ((uint)(context.ClockHertz / 1000), (uint)(context.ApicHertz / 1000), 0, 0),
         _ => default,
     };
 

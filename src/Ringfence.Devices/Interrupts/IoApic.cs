@@ -42,6 +42,8 @@ public sealed class IoApic : IMemoryDevice
     private uint _pins;
     private byte _id;
     private byte _select;
+    /// <summary>Does the work in our place while it is not null: told of the pins.</summary>
+    private Action<int, bool>? _elsewhere;
 
     /// <param name="id">The APIC ID to begin with, 0 to 15; only software looks at it.</param>
     /// <param name="version">0x11 (82093AA) or 0x20 (with an EOI register).</param>
@@ -63,7 +65,11 @@ public sealed class IoApic : IMemoryDevice
         {
             bool was = (_pins & bit) != 0;
             _pins = asserted ? _pins | bit : _pins & ~bit;
-            if (asserted && !was)
+            if (_elsewhere is not null)
+            {
+                _elsewhere(pin, asserted);
+            }
+            else if (asserted && !was)
             {
                 Send(pin);
             }
@@ -149,6 +155,30 @@ public sealed class IoApic : IMemoryDevice
             _select = state.Select;
             state.Entries.CopyTo(_entries, 0);
             _pins = state.Pins & ((1u << PinCount) - 1);
+        }
+    }
+
+    /// <summary>From now on someone else is the IOAPIC, who takes it as it is and is told of its pins. It is not accessed meanwhile.</summary>
+    /// <param name="take">Called, as <paramref name="pin"/>, with our lock held.</param>
+    public void HandOver(Action<IoApicState> take, Action<int, bool> pin)
+    {
+        lock (_lock)
+        {
+            take(new IoApicState { Id = _id, Select = _select, Entries = [.. _entries], Pins = _pins });
+            _elsewhere = pin;
+        }
+    }
+
+    /// <summary>The IOAPIC is here again, as <paramref name="give"/> says that it is; its pins we know.</summary>
+    public void TakeBack(Func<IoApicState> give)
+    {
+        lock (_lock)
+        {
+            IoApicState now = give();
+            _elsewhere = null;
+            _id = (byte)(now.Id & 0xF);
+            _select = now.Select;
+            now.Entries.CopyTo(_entries, 0);
         }
     }
 

@@ -19,6 +19,8 @@ public sealed class Pic8259
     private readonly PicChip _slave = new(levelCapable: 0xDE);
     private readonly PicChip _master;
     private bool _output;
+    /// <summary>Does the work in our place while it is not null: told of the inputs.</summary>
+    private Action<int, bool>? _elsewhere;
 
     public Pic8259(IInterruptSink sink)
     {
@@ -50,6 +52,11 @@ public sealed class Pic8259
         lock (_lock)
         {
             (irq < 8 ? _master : _slave).SetInput(irq & 7, asserted);
+            if (_elsewhere is not null)
+            {
+                _elsewhere(irq, asserted);
+                return;
+            }
             UpdateOutput();
         }
     }
@@ -103,6 +110,35 @@ public sealed class Pic8259
         {
             _master.Restore(state.Master);
             _slave.Restore(state.Slave);
+            UpdateOutput();
+        }
+    }
+
+    /// <summary>From now on someone else is the pair, who takes it as it is and is told of its inputs. It is not accessed meanwhile.</summary>
+    /// <param name="take">Called, as <paramref name="input"/>, with our lock held.</param>
+    public void HandOver(Action<Pic8259State> take, Action<int, bool> input)
+    {
+        lock (_lock)
+        {
+            take(new Pic8259State(_master.Save(), _slave.Save()));
+            _elsewhere = input;
+            if (_output)
+            {
+                _output = false;
+                _sink.SetExternalInterrupt(false);
+            }
+        }
+    }
+
+    /// <summary>The pair is here again, as <paramref name="give"/> says that it is; its inputs we know.</summary>
+    public void TakeBack(Func<Pic8259State> give)
+    {
+        lock (_lock)
+        {
+            Pic8259State now = give();
+            _elsewhere = null;
+            _master.Restore(now.Master with { Inputs = _master.Save().Inputs });
+            _slave.Restore(now.Slave with { Inputs = _slave.Save().Inputs });
             UpdateOutput();
         }
     }

@@ -195,6 +195,8 @@ internal unsafe struct KvmRun
     [FieldOffset(32)] public KvmMsrExit Msr;
     [FieldOffset(32)] public KvmInternalError InternalError;
     [FieldOffset(32)] public ulong HardwareReason;
+    /// <summary>The vector of <see cref="KvmExitReason.EndOfInterrupt"/>.</summary>
+    [FieldOffset(32)] public byte EndedVector;
     /// <summary>What the kernel leaves in <see cref="Registers"/>, <see cref="System"/> and <see cref="Events"/> at each exit: <see cref="KvmSync"/>.</summary>
     [FieldOffset(288)] public KvmSync ValidRegisters;
     /// <summary>What it takes from there at the next entry.</summary>

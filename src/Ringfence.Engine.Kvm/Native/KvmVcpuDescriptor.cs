@@ -36,6 +36,28 @@ internal sealed unsafe class KvmVcpuDescriptor : KvmDescriptor
 
     public void Nmi() => Ask(KvmRequest.Nmi, 0, "take an NMI");
 
+    public void WriteRegisters(in KvmRegisters registers) => Write(KvmRequest.SetRegisters, registers, "take general registers");
+
+    public KvmEvents Events
+    {
+        get => Read<KvmEvents>(KvmRequest.GetEvents, "tell what is pending");
+        set => Write(KvmRequest.SetEvents, value, "take what is pending");
+    }
+
+    /// <summary>The registers of its local APIC, if the kernel has it.</summary>
+    public KvmLocalApic LocalApic
+    {
+        get => Read<KvmLocalApic>(KvmRequest.GetLocalApic, "tell its local APIC");
+        set => Write(KvmRequest.SetLocalApic, value, "take a local APIC");
+    }
+
+    /// <summary>Whether it runs, is halted or waits, if the kernel sees to that.</summary>
+    public KvmActivity Activity
+    {
+        get => Read<KvmActivity>(KvmRequest.GetActivity, "tell whether it is halted");
+        set => Write(KvmRequest.SetActivity, value, $"be {value}");
+    }
+
     public void ReadXsave(byte* area) => Ask(KvmRequest.GetXsave, (nuint)area, "tell its extended state");
 
     public void WriteXsave(byte* area) => Ask(KvmRequest.SetXsave, (nuint)area, "take an extended state");
