@@ -32,7 +32,7 @@ public sealed class ParavirtualTests
             a.call(r9);
             a.@out((byte)TinyGuest.ExitPort, al);
             a.hlt();
-        }, paravirtual: true);
+        }, kvmClock: true, hyperV: true);
         guest.Run();
         VcpuState state = guest.Vcpu.Save();
         Assert.Equal((2UL, 0UL, 0x7777UL, (ulong)Vector, 1UL), (state.Registers[0], state.Registers[6], state.Registers[1], state.Registers[2], state.Registers[8]));
@@ -51,7 +51,7 @@ public sealed class ParavirtualTests
             ReadReference(a);
             a.@out((byte)TinyGuest.ExitPort, al);
             a.hlt();
-        }, paravirtual: true);
+        }, kvmClock: true, hyperV: true);
         long before = guest.Now;
         guest.Run();
         VcpuState state = guest.Vcpu.Save();
@@ -79,7 +79,7 @@ public sealed class ParavirtualTests
             a.jb(wait);
             a.@out((byte)TinyGuest.ExitPort, al);
             a.hlt();
-        }, paravirtual: true);
+        }, kvmClock: true, hyperV: true);
         guest.Assemble(Handler, a =>
         {
             a.inc(__dword_ptr[TinyGuest.Data]);
@@ -127,7 +127,7 @@ public sealed class ParavirtualTests
             a.mov(eax, 0xBAD);
             a.@out((byte)TinyGuest.DataPort, eax);
             a.jmp(next);
-        }, paravirtual: true);
+        }, kvmClock: true, hyperV: true);
         IMovableVm vm = Assert.IsAssignableFrom<IMovableVm>(guest.Vm);
         int[] turns = new int[2];
         for (int i = 0; i < Moves; i++)
@@ -163,13 +163,13 @@ public sealed class ParavirtualTests
             a.@out((byte)TinyGuest.ExitPort, al);
             a.hlt();
         }
-        using TinyGuest first = new(fromKvm ? kvm : TinyGuest.Software(), Code, paravirtual: true);
+        using TinyGuest first = new(fromKvm ? kvm : TinyGuest.Software(), Code, kvmClock: true, hyperV: true);
         const long Hour = 3_600_000_000_000;
         VcpuState start = first.Vcpu.Save();
         first.Vcpu.Load(start with { Paravirtual = start.Paravirtual with { TimeOffset = start.Paravirtual.TimeOffset + Hour } });
         first.Run();
         VcpuState state = first.Vcpu.Save();
-        using TinyGuest second = new(fromKvm ? TinyGuest.Software() : kvm, Code, paravirtual: true);
+        using TinyGuest second = new(fromKvm ? TinyGuest.Software() : kvm, Code, kvmClock: true, hyperV: true);
         // The machine's clock is to go on too: what it lacks is put into the offset.
         long lacks = first.Now - second.Now;
         second.Vcpu.Load(state with { Rip = TinyGuest.Code, Msrs = new MsrState(), Paravirtual = state.Paravirtual with { TimeOffset = state.Paravirtual.TimeOffset + lacks } });

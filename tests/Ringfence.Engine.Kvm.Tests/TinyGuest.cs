@@ -25,8 +25,7 @@ internal sealed class TinyGuest : IDisposable
     /// <summary>The machine's clock.</summary>
     public long Now => _clock.Now;
 
-    /// <param name="paravirtual">With kvm-clock and Hyper-V's interface.</param>
-    public TinyGuest(IEngine engine, Action<Assembler>? code = null, int vcpus = 1, bool paravirtual = false, byte[]? rom = null)
+    public TinyGuest(IEngine engine, Action<Assembler>? code = null, int vcpus = 1, bool kvmClock = false, bool hyperV = false, byte[]? rom = null)
     {
         if (rom is not null)
         {
@@ -48,7 +47,7 @@ internal sealed class TinyGuest : IDisposable
         {
             Assemble(Code, code);
         }
-        Vm = engine.CreateVm(new VmOptions(Memory, _clock, Bus, CpuModelNames.Max, vcpus, KvmClock: paravirtual, HyperV: paravirtual));
+        Vm = engine.CreateVm(new VmOptions(Memory, _clock, Bus, CpuModelNames.Max, vcpus, KvmClock: kvmClock, HyperV: hyperV));
         Bus.Exit = () => Vm.Vcpus[0].RequestExit();
         Vcpu.Load(Start(Vcpu.Save()));
     }
