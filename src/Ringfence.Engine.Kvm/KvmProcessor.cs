@@ -212,11 +212,11 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         return _ahead.Value;
     }
 
-    /// <summary>The same in nanoseconds.</summary>
+    /// <summary>The same in nanoseconds, for the time that guests are told, if they are.</summary>
     private long TimeAhead()
     {
         Ahead();
-        return _timeAhead;
+        return _processor.Paravirtual is null ? 0 : _timeAhead;
     }
 
     /// <summary>How far the clock of its local APIC's timer is ahead.</summary>

@@ -26,7 +26,7 @@ public sealed unsafe class KvmClockTests : IDisposable
     {
         Assert.Equal((0x4000_0010u, 0x4B4D_564Bu, 0x564B_4D56u, 0x4Du), Cpuid.Query(_machine.First.Model, 0x4000_0000, 0, default));
         Assert.Equal((0x0100_000Bu, 0u, 0u, 0u), Cpuid.Query(_machine.First.Model, 0x4000_0001, 0, default));
-        Assert.Equal((1_000_000u, 1_000_000u, 0u, 0u), Cpuid.Query(_machine.First.Model, 0x4000_0010, 0, new CpuidContext { ClockHertz = 1_000_000_000 }));
+        Assert.Equal((1_000_000u, 1_000_000u, 0u, 0u), Cpuid.Query(_machine.First.Model, 0x4000_0010, 0, new CpuidContext { ClockHertz = 1_000_000_000, ApicHertz = 1_000_000_000 }));
         Assert.Equal(default, Cpuid.Query(_machine.First.Model, 0x4000_0100, 0, default));
     }
 
