@@ -25,7 +25,8 @@ public sealed class StartStopTests
             ProcessFootprint after = ProcessFootprint.Take();
             TestContext.Current.TestOutputHelper?.WriteLine($"start to stop: {each.TotalMilliseconds:F2} ms\nbefore: {before}\nafter: {after}");
             Assert.Equal(before.Descriptors, after.Descriptors);
-            Assert.InRange(after.Threads, 0, before.Threads + 1);
+            // The runtime has threads of its own, which come and go.
+            Assert.InRange(after.Threads, 0, before.Threads + 4);
             // One arena for decoded code is 48 MiB.
             Assert.InRange(after.Mapped - before.Mapped, long.MinValue, 32 << 10);
             growth = Math.Max(after.PrivateMemory - before.PrivateMemory, 0);

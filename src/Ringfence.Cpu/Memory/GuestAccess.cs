@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.State;
 
@@ -9,6 +10,10 @@ namespace Ringfence.Cpu.Memory;
 /// How handlers reach guest memory by linear address. The fast path is inlined: one TLB entry, one comparison. On failure the fault is
 /// already recorded in the state and the handler returns <see cref="Exits.Abort"/>.
 /// </summary>
+/// <remarks>
+/// x86 keeps loads in order, and stores, and no store overtakes a load before it (SDM 3A 9.2.2). On other hosts each access begins with a barrier: what was loaded before
+/// comes first, and before a store what was stored too. On x86 hosts nothing of that is compiled.
+/// </remarks>
 internal static unsafe class GuestAccess
 {
     public const int TlbEntries = 4096;
@@ -17,6 +22,10 @@ internal static unsafe class GuestAccess
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Read<T>(CpuState* s, ulong linear, out T value)
     {
+        if (!X86Base.IsSupported)
+        {
+            Volatile.ReadBarrier();
+        }
         TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
         if ((entry->Read ^ linear) <= (ulong)(PageBytes - sizeof(T)))
         {
@@ -37,6 +46,10 @@ internal static unsafe class GuestAccess
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static byte* Source(CpuState* s, ulong linear, int size)
     {
+        if (!X86Base.IsSupported)
+        {
+            Volatile.ReadBarrier();
+        }
         TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
         if ((entry->Read ^ linear) <= (ulong)(PageBytes - size))
         {
@@ -48,6 +61,11 @@ internal static unsafe class GuestAccess
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Write<T>(CpuState* s, ulong linear, T value)
     {
+        if (!X86Base.IsSupported)
+        {
+            Volatile.ReadBarrier();
+            Volatile.WriteBarrier();
+        }
         TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
         if ((entry->Write ^ linear) <= (ulong)(PageBytes - sizeof(T)))
         {
@@ -63,6 +81,11 @@ internal static unsafe class GuestAccess
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T* Modify<T>(CpuState* s, ulong linear)
     {
+        if (!X86Base.IsSupported)
+        {
+            Volatile.ReadBarrier();
+            Volatile.WriteBarrier();
+        }
         TlbEntry* entry = s->Tlb + ((linear >> 12) & (TlbEntries - 1));
         // A page that may be written may be read.
         return (entry->Write ^ linear) <= (ulong)(PageBytes - sizeof(T)) ? (T*)(linear + entry->Addend) : null;

@@ -1,6 +1,3 @@
-using Ringfence.Cpu.Interpreter;
-using Ringfence.Cpu.Models;
-using Ringfence.Cpu.State;
 using Ringfence.Cpu.Tests.SystemLevel;
 
 namespace Ringfence.Cpu.Tests.State;
@@ -10,7 +7,6 @@ public sealed unsafe class LockTests
 {
     private const int Rounds = 20_000;
     private const ulong Page = Guest.Data + 0x1000;
-    private const ulong CodeStride = 0x100;
 
     /// <summary>On the host's locks as they are, on those of a host whose locks must be aligned, and with none of 16 bytes.</summary>
     [Theory]
@@ -28,8 +24,8 @@ public sealed unsafe class LockTests
             0xFF, 0xCD, 0x75, 0xE6, 0xF4,                           // dec ebp; jnz start; hlt
         ];
         byte[] add = [0xF0, 0x48, 0x83, 0x46, 0x08, 0x05, 0xFF, 0xCD, 0x75, 0xF6, 0xF4]; // lock add qword [rsi+8], 5; dec ebp; jnz; hlt
-        using var machine = new Machine(3, wide, withinLine);
-        machine.Run([(exchange, At), (exchange, At), (add, At)]);
+        using var machine = new SharedGuest(3, wide, withinLine);
+        machine.Run(Rounds, [(exchange, At), (exchange, At), (add, At)]);
         Assert.Equal(2UL * Rounds, machine.Guest.Read<ulong>(At));
         Assert.Equal((2UL * Rounds * 3) + (5UL * Rounds), machine.Guest.Read<ulong>(At + 8));
     }
@@ -46,8 +42,8 @@ public sealed unsafe class LockTests
         byte[] add = [0xF0, 0x48, 0x83, 0x06, 0x01, 0xFF, 0xCD, 0x75, 0xF7, 0xF4];            // lock add qword [rsi], 1; dec ebp; jnz; hlt
         byte[] exchangeAdd = [0x31, 0xC0, 0xFF, 0xC0, 0xF0, 0x48, 0x0F, 0xC1, 0x06, 0xFF, 0xCD, 0x75, 0xF3, 0xF4]; // xor; inc eax; lock xadd [rsi], rax...
         byte[] upper = [0xF0, 0xFF, 0x46, 0x04, 0xFF, 0xCD, 0x75, 0xF8, 0xF4];                // lock inc dword [rsi+4]
-        using var machine = new Machine(3, true, withinLine);
-        machine.Run([(add, at), (exchangeAdd, at), (upper, at)]);
+        using var machine = new SharedGuest(3, true, withinLine);
+        machine.Run(Rounds, [(add, at), (exchangeAdd, at), (upper, at)]);
         ulong value = machine.Guest.Read<uint>(at) | ((ulong)machine.Guest.Read<uint>(at + 4) << 32);
         Assert.Equal((2UL * Rounds) | ((ulong)Rounds << 32), value);
     }
@@ -90,69 +86,5 @@ public sealed unsafe class LockTests
         guest.Write(Page + 5, (byte)0xF4);
         guest.Start(Page);
         Assert.Equal(0x90_F410UL, guest.State->Gpr[0]);
-    }
-
-    /// <summary>Processors of one machine, in long mode on the same tables, each with code of its own.</summary>
-    private sealed class Machine : IDisposable
-    {
-        private readonly Processor[] _processors;
-
-        public Machine(int count, bool wide, bool withinLine)
-        {
-            Guest = new Guest(GuestMode.Long);
-            // The guest's own processor lends its registers and stays out of it.
-            var shared = new SharedCode(Guest.Memory);
-            _processors = new Processor[count];
-            for (int i = 0; i < count; i++)
-            {
-                var processor = new Processor(Guest.Memory, Guest.Bus, Guest.Clock, CpuModel.Max, i, static () => { }, shared, EngineUnderTest.ForSeveral);
-                _processors[i] = processor;
-                CpuState* from = Guest.State;
-                CpuState* to = processor.State;
-                (to->Cs, to->Ss, to->Ds, to->Es, to->Fs, to->Gs) = (from->Cs, from->Ss, from->Ds, from->Es, from->Fs, from->Gs);
-                (to->Cr0, to->Cr3, to->Cr4, to->Efer) = (from->Cr0, from->Cr3, from->Cr4, from->Efer);
-                (to->GdtBase, to->GdtLimit, to->IdtBase, to->IdtLimit) = (from->GdtBase, from->GdtLimit, from->IdtBase, from->IdtLimit);
-                processor.Locked.HostExchangesWide &= wide;
-                processor.Locked.HostLocksWithinLine &= withinLine;
-                processor.StateLoaded();
-            }
-        }
-
-        public Guest Guest { get; }
-
-        public void Run((byte[] Code, ulong Operand)[] work)
-        {
-            var threads = new Thread[_processors.Length];
-            var results = new RunResult[_processors.Length];
-            for (int i = 0; i < threads.Length; i++)
-            {
-                int number = i;
-                ulong code = Tests.SystemLevel.Guest.Code + ((ulong)i * CodeStride);
-                Guest.Memory.Write(code, work[i].Code);
-                CpuState* s = _processors[i].State;
-                s->Rip = code;
-                s->Gpr[5] = Rounds;
-                s->Gpr[6] = work[i].Operand;
-                threads[i] = new Thread(() => results[number] = _processors[number].Run());
-            }
-            foreach (Thread thread in threads)
-            {
-                thread.Start();
-            }
-            foreach (Thread thread in threads)
-            {
-                Assert.True(thread.Join(60_000), "a processor stands still");
-            }
-            Assert.All(results, static r => Assert.Equal(RunResult.Halted, r));
-        }
-
-        public void Dispose()
-        {
-            foreach (Processor processor in _processors)
-            {
-                processor.Dispose();
-            }
-            Guest.Dispose();
-        }
     }
 }
