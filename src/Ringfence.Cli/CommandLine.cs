@@ -18,7 +18,7 @@ internal sealed class CommandLine
     private readonly Option<string?> _memory = Text("--memory", "SIZE", "Guest memory: 512M, 1G; a plain number is MiB [default: 512M]");
     private readonly Option<string?> _cpus = Text("--cpus", "N", "Number of virtual processors [default: 1]");
     private readonly Option<string?> _cpu = Text("--cpu", "MODEL[,+F|,-F]...", "Processor model ('ringfence cpu list' names them), and features to add or take away [default: max]");
-    private readonly Option<string?> _kvmClock = Text("--kvm-clock", "on|off", "Show guests KVM's signature and its clock [default: on, without --hyperv on]");
+    private readonly Option<string?> _kvmClock = Text("--kvm-clock", "on|off", "Show guests KVM's signature and its clock [default: off]");
     private readonly Option<string?> _hyperV = Text("--hyperv", "on|off", "Show guests Hyper-V's interface, for Windows [default: off]");
     private readonly Option<string?> _engine = Text("--engine", "NAME", $"Execution engine: {string.Join(", ", EngineNames.All)} [default: auto]");
     private readonly Option<string?> _irqChip = Text("--irqchip", "WHERE", "Interrupt chips: ours (user), the kernel's (kernel), or its local APICs and our 8259 and IOAPIC (split); the latter two are for kvm [default: user]");

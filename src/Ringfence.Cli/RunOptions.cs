@@ -112,7 +112,7 @@ internal sealed record RunOptions
             Memory = raw.Memory is null ? DefaultMemory : ParseMemory(raw.Memory),
             Cpus = raw.Cpus is null ? 1 : ParseCpus(raw.Cpus),
             Cpu = raw.Cpu ?? CpuModelNames.Max,
-            KvmClock = IsOn("--kvm-clock", raw.KvmClock) ?? !hyperV,
+            KvmClock = IsOn("--kvm-clock", raw.KvmClock) ?? false,
             HyperV = hyperV,
             Engine = raw.Engine is null ? EngineNames.Auto : OneOf("--engine", "engine", raw.Engine, EngineNames.All),
             IrqChip = irqChip,

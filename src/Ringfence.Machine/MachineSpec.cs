@@ -26,7 +26,7 @@ public sealed record MachineSpec
     public string Cpu { get; init; } = CpuModelNames.Max;
 
     /// <summary>Guests find KVM's signature and clock. Linux takes that for the hypervisor even if there is Hyper-V's interface too.</summary>
-    public bool KvmClock { get; init; } = true;
+    public bool KvmClock { get; init; }
 
     /// <summary>Guests find Hyper-V's interface.</summary>
     public bool HyperV { get; init; }

@@ -67,11 +67,11 @@ public sealed class CommandLineTests
 
     /// <summary>Linux takes KVM for the hypervisor if it finds both: Hyper-V is alone unless both are asked for.</summary>
     [Theory]
-    [InlineData(true, false)]
+    [InlineData(false, false)]
     [InlineData(false, false, "--kvm-clock", "off")]
     [InlineData(false, true, "--hyperv", "on")]
     [InlineData(true, true, "--hyperv", "on", "--kvm-clock", "on")]
-    [InlineData(true, false, "--hyperv", "off")]
+    [InlineData(true, false, "--kvm-clock", "on")]
     public void ParavirtualInterfacesCanBeChosen(bool kvmClock, bool hyperV, params string[] given)
     {
         RunOptions options = Parse(["run", .. given]);
