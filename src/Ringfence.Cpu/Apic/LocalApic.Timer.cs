@@ -82,7 +82,10 @@ public sealed partial class LocalApic
     private void Disarm()
     {
         _timer.Disarm();
-        _deadlineTimer.Disarm();
+        if (_deadlineTimer != _timer)
+        {
+            _deadlineTimer.Disarm();
+        }
     }
 
     /// <summary>With the lock held.</summary>

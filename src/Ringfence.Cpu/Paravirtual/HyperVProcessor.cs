@@ -91,11 +91,7 @@ internal sealed unsafe class HyperVProcessor : IDisposable
             }
             return true;
         }
-        switch (msr)
-        {
-            case HyperVMsrs.AssistPage: return WriteAssistPage(value);
-            default: return false;
-        }
+        return msr == HyperVMsrs.AssistPage && WriteAssistPage(value);
     }
 
     /// <summary>What is an order to the board or the local APIC. The gate is not held.</summary>

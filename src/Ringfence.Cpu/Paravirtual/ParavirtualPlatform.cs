@@ -19,8 +19,6 @@ public sealed unsafe class ParavirtualPlatform
         _shared = shared;
         _clock = clock;
         ClockHertz = clockHertz;
-        TimeScale = TimeScale.Of(clockHertz);
-        ReferenceScale = ReferenceScale.Of(clockHertz);
         TimeOffset = machine == clock ? 0 : machine.Now - ClockNanoseconds;
         Partition = new HyperVPartition(this);
     }
@@ -37,9 +35,10 @@ public sealed unsafe class ParavirtualPlatform
     /// <summary>Held while any register or timer of a paravirtual interface is used. Under it only timers and local APICs are called.</summary>
     internal Lock Gate { get; } = new();
 
-    internal TimeScale TimeScale { get; }
+    // Made when they are needed first, which on a machine without these interfaces is never.
+    internal TimeScale TimeScale => field ??= TimeScale.Of(ClockHertz);
 
-    internal ReferenceScale ReferenceScale { get; }
+    internal ReferenceScale ReferenceScale => field ??= ReferenceScale.Of(ClockHertz);
 
     internal HyperVPartition Partition { get; }
 

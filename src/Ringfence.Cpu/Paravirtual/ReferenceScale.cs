@@ -2,7 +2,7 @@ namespace Ringfence.Cpu.Paravirtual;
 
 /// <summary>From counts of the time-stamp counter to Hyper-V's reference time, which has units of 100 ns: times a number with 64 bits of fraction (TLFS, Timers).</summary>
 /// <param name="Value">The fraction's bits.</param>
-internal readonly record struct ReferenceScale(ulong Value)
+internal sealed record ReferenceScale(ulong Value)
 {
     public const long UnitsPerSecond = 10_000_000;
 

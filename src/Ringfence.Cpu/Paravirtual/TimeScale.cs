@@ -4,7 +4,7 @@ namespace Ringfence.Cpu.Paravirtual;
 /// From counts of the time-stamp counter to nanoseconds, as pvclock_vcpu_time_info says it (Linux's Documentation/virt/kvm/x86/msr.rst): shifted, then times a
 /// multiplier with 32 bits of fraction.
 /// </summary>
-internal readonly record struct TimeScale(uint Multiplier, sbyte Shift)
+internal sealed record TimeScale(uint Multiplier, sbyte Shift)
 {
     private const ulong NanosecondsPerSecond = 1_000_000_000;
     private const int LargestShift = 32;

@@ -24,6 +24,8 @@ internal static class FilterProgram
     private const ushort JumpIfEqual = 0x15;
     private const ushort Return = 0x06;
 
+    private static readonly FilterInstruction s_refuse = new(Return, 0, 0, Error | NotPermitted);
+
     public static FilterInstruction[] Write(SandboxPolicy policy)
     {
         List<FilterInstruction> program =
@@ -46,8 +48,6 @@ internal static class FilterProgram
         program.Add(s_refuse);
         return [.. program];
     }
-
-    private static readonly FilterInstruction s_refuse = new(Return, 0, 0, Error | NotPermitted);
 
     /// <summary>Writes the rules of one call. The place after them is returned.</summary>
     private static int Write(List<FilterInstruction> program, IReadOnlyList<SystemCallRule> rules, int first)
