@@ -76,7 +76,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         NewMissed();
         for (int i = 0; i < JumpTable.Entries; i++)
         {
-            JumpEntry(i)->Linear = Site.Empty;
+            Empty((Site*)JumpEntry(i));
         }
     }
 
@@ -218,11 +218,9 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
     public void TranslationsChanged()
     {
         ref TranslatedState t = ref _s->Translated;
-        ulong nowhere = (ulong)_nowhere - Site.Empty;
         for (ulong i = 0; i < t.FilledCount; i++)
         {
-            t.Filled[i]->Tag = Site.Empty;
-            t.Filled[i]->Addend = nowhere;
+            Empty(t.Filled[i]);
         }
         Statistics.SiteFlushes++;
         t.FilledCount = 0;
@@ -231,9 +229,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
     int ITranslationStore.NewSite()
     {
         int offset = OffsetOf(_sites++);
-        Site* site = (Site*)((byte*)_s + offset);
-        site->Tag = Site.Empty;
-        site->Addend = (ulong)_nowhere - Site.Empty;
+        Empty((Site*)((byte*)_s + offset));
         return offset;
     }
 
@@ -246,6 +242,14 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
     }
 
     private JumpTableEntry* JumpEntry(int index) => JumpEntry(_s, index);
+
+    /// <summary>A guest may use the very address that stands for none. Then a site leads to a page that nobody looks at, and an entry of the jump table,
+    /// which has its mode in that place, fits no mode: the page's address ends in zeros, as no mode does that is translated.</summary>
+    private void Empty(Site* site)
+    {
+        site->Tag = Site.Empty;
+        site->Addend = (ulong)_nowhere - Site.Empty;
+    }
 
     /// <summary>Once a mebibyte: what it costs is felt otherwise. Exits that have been taken for the first time were written to again.</summary>
     private void ReleaseWritten()

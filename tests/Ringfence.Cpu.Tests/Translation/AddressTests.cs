@@ -137,6 +137,21 @@ public sealed unsafe class AddressTests
         }
     }
 
+    /// <summary>The same for jumps: memory for a processor may have been another's, whose entries would still lead to its code.</summary>
+    [Fact]
+    public void AnEmptyEntryOfTheJumpTableFitsNoMode()
+    {
+        using var both = new BothEngines(GuestMode.Long);
+        for (int i = 0; i < Cpu.Translator.JumpTable.Entries; i++)
+        {
+            Cpu.Translator.JumpTableEntry* entry = Cpu.Translator.BlockTranslator.JumpEntry(both.Translated.State, i);
+            Assert.Equal(Site.Empty, entry->Linear);
+            // Its mode's place holds what leads an address like that to a page of the translator's.
+            Assert.InRange(entry->Mode + Site.Empty, 1UL, 1UL << 47);
+            Assert.Equal(0UL, entry->Mode & 0xFFF);
+        }
+    }
+
     [Theory]
     [InlineData(0x0000_0000u)]
     [InlineData(0x0002_0FFEu)]
