@@ -243,9 +243,30 @@ obtain_initramfs() {
 
 # ---- the program ----------------------------------------------------------------------------------------------------------
 
-# build_ringfence: publishes the command to artifacts/ringfence (incremental) and prints its path.
+# publish_ringfence OUT OPTION...: with what the build says on standard output.
+publish_ringfence() {
+    local out=$1
+    shift
+    (cd "$guest_root" && dotnet publish src/Ringfence.Cli -c Release -o "$out" -v q -nologo "$@" 2>&1)
+}
+
+# native_options: how the command becomes one file of native code; false where nothing can link it. Code that is compiled ahead has to know which
+# instructions it may use: those of the last ten years, if this machine has them.
+native_options() {
+    local linker flags flag
+    linker=$(command -v clang || command -v gcc) || return 1
+    echo "-p:PublishAot=true -p:CppCompilerAndLinker=$linker"
+    flags=" $(sed -n 's/^flags[^:]*: *//p' /proc/cpuinfo | head -n 1) "
+    for flag in avx2 bmi1 bmi2 f16c fma abm movbe; do
+        [[ $flags == *" $flag "* ]] || return 0
+    done
+    echo "-p:IlcInstructionSet=x86-64-v3"
+}
+
+# build_ringfence: publishes the command to artifacts/ringfence (incremental) and prints its path. Without a C compiler, which links native code,
+# it needs the .NET runtime.
 build_ringfence() {
-    local out=$guest_root/artifacts/ringfence log
+    local out=$guest_root/artifacts/ringfence log native
     export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_SKIP_FIRST_TIME_EXPERIENCE=1 DOTNET_GENERATE_ASPNET_CERTIFICATE=false
     if ! command -v dotnet >/dev/null; then
         complain "the .NET 10 SDK is needed to build Ringfence: 'dotnet' is not on the path (https://dotnet.microsoft.com/download)"
@@ -254,10 +275,14 @@ build_ringfence() {
     guest_workspace || return 1
     log=$guest_work/build.log
     say "building ringfence (the first time takes a minute)"
-    if ! (cd "$guest_root" && dotnet publish src/Ringfence.Cli -c Release -o "$out" -v q -nologo) >"$log" 2>&1; then
-        cat "$log" >&2
-        complain "the build failed"
-        return 1
+    # Options, none of which has blanks.
+    if ! { native=$(native_options) && publish_ringfence "$out" $native >"$log"; }; then
+        complain "(not as one file of native code: $([ -z "$native" ] && echo "there is no clang or gcc to link it" || grep -m 1 -o 'error.*' "$log" | sed 's/ \[.*//'))"
+        if ! publish_ringfence "$out" >"$log"; then
+            cat "$log" >&2
+            complain "the build failed"
+            return 1
+        fi
     fi
     echo "$out/ringfence"
 }

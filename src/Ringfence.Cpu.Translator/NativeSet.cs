@@ -2,6 +2,7 @@ using System.Collections.Frozen;
 using System.Runtime.Intrinsics.X86;
 using Iced.Intel;
 using Ringfence.Cpu.Models;
+using Ringfence.Host;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -185,38 +186,38 @@ internal static class NativeSet
             CpuidFeature.CMOV, CpuidFeature.CMPXCHG16B, CpuidFeature.PAUSE, CpuidFeature.MULTIBYTENOP, CpuidFeature.SSE, CpuidFeature.SSE2, CpuidFeature.FPU, CpuidFeature.FPU287,
             CpuidFeature.FPU387, CpuidFeature.MMX,
         ];
-        void Add(bool supported, params ReadOnlySpan<CpuidFeature> features)
+        static bool Has(int register, int bit) => ((register >> bit) & 1) != 0;
+        void Add(bool supported, CpuidFeature feature)
         {
             if (supported)
             {
-                foreach (CpuidFeature feature in features)
-                {
-                    has.Add(feature);
-                }
+                has.Add(feature);
             }
         }
-        Add(Sse3.IsSupported, CpuidFeature.SSE3);
-        Add(Ssse3.IsSupported, CpuidFeature.SSSE3);
-        Add(Sse41.IsSupported, CpuidFeature.SSE4_1);
-        Add(Sse42.IsSupported, CpuidFeature.SSE4_2);
-        Add(Aes.IsSupported, CpuidFeature.AES);
-        Add(Pclmulqdq.IsSupported, CpuidFeature.PCLMULQDQ);
-        Add(Popcnt.IsSupported, CpuidFeature.POPCNT);
-        Add(Lzcnt.IsSupported, CpuidFeature.LZCNT);
-        Add(Bmi1.IsSupported, CpuidFeature.BMI1);
-        Add(Bmi2.IsSupported, CpuidFeature.BMI2);
-        Add(Avx.IsSupported, CpuidFeature.AVX);
-        Add(Avx2.IsSupported, CpuidFeature.AVX2);
-        Add(Fma.IsSupported, CpuidFeature.FMA);
-        (_, int ebx7, int ecx7, _) = X86Base.CpuId(7, 0);
         (_, _, int ecx1, _) = X86Base.CpuId(1, 0);
-        Add((ecx1 & (1 << 22)) != 0, CpuidFeature.MOVBE);
-        Add(Avx.IsSupported && (ecx1 & (1 << 29)) != 0, CpuidFeature.F16C);
-        Add((ebx7 & (1 << 19)) != 0, CpuidFeature.ADX);
-        Add((ebx7 & (1 << 29)) != 0, CpuidFeature.SHA);
-        Add((ecx7 & (1 << 8)) != 0, CpuidFeature.GFNI);
-        Add(Avx.IsSupported && (ecx7 & (1 << 9)) != 0, CpuidFeature.VAES);
-        Add(Avx.IsSupported && (ecx7 & (1 << 10)) != 0, CpuidFeature.VPCLMULQDQ);
+        (_, int ebx7, int ecx7, _) = X86Base.CpuId(7, 0);
+        (_, _, int extendedEcx, _) = X86Base.CpuId(unchecked((int)0x8000_0001), 0);
+        Add(Has(ecx1, 0), CpuidFeature.SSE3);
+        Add(Has(ecx1, 9), CpuidFeature.SSSE3);
+        Add(Has(ecx1, 19), CpuidFeature.SSE4_1);
+        Add(Has(ecx1, 20), CpuidFeature.SSE4_2);
+        Add(Has(ecx1, 25), CpuidFeature.AES);
+        Add(Has(ecx1, 1), CpuidFeature.PCLMULQDQ);
+        Add(Has(ecx1, 23), CpuidFeature.POPCNT);
+        Add(Has(ecx1, 22), CpuidFeature.MOVBE);
+        Add(Has(extendedEcx, 5), CpuidFeature.LZCNT);
+        Add(Has(ebx7, 3), CpuidFeature.BMI1);
+        Add(Has(ebx7, 8), CpuidFeature.BMI2);
+        Add(Has(ebx7, 19), CpuidFeature.ADX);
+        Add(Has(ebx7, 29), CpuidFeature.SHA);
+        Add(Has(ecx7, 8), CpuidFeature.GFNI);
+        bool avx = HostVectors.HasAvx;
+        Add(avx, CpuidFeature.AVX);
+        Add(avx && Has(ebx7, 5), CpuidFeature.AVX2);
+        Add(avx && Has(ecx1, 12), CpuidFeature.FMA);
+        Add(avx && Has(ecx1, 29), CpuidFeature.F16C);
+        Add(avx && Has(ecx7, 9), CpuidFeature.VAES);
+        Add(avx && Has(ecx7, 10), CpuidFeature.VPCLMULQDQ);
         has.UnionWith(PassedOn(CpuModel.Host.Features & CpuFeatures.PassedOn));
         return has.ToFrozenSet();
     }

@@ -1,5 +1,5 @@
-using System.Runtime.Intrinsics.X86;
 using Ringfence.Cpu.State;
+using Ringfence.Host;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -89,7 +89,7 @@ internal sealed unsafe partial class Routines
         MoveVectors(true);
         _e.Memory(false, 0x1AE, 3, Host.State, StateOffsets.Mxcsr - Host.StateBias);
         _e.Memory(false, 0x1AE, 2, Host.State, StateOffsets.HostMxcsr - Host.StateBias);
-        if (Avx.IsSupported)
+        if (HostVectors.HasAvx)
         {
             // VZEROUPPER: without it SSE code of the host is slow on some processors.
             _e.Bytes([0xC5, 0xF8, 0x77]);

@@ -1,4 +1,4 @@
-using System.Runtime.Intrinsics.X86;
+using Ringfence.Host;
 
 namespace Ringfence.Cpu.Translator;
 
@@ -25,7 +25,7 @@ internal sealed class VectorTransfer(Emitter emitter)
     /// writes only the low 128 bits waits for what was in the register before.</summary>
     public void LoadLegacy()
     {
-        if (!Avx.IsSupported)
+        if (!HostVectors.HasAvx)
         {
             MoveLegacy(false);
             return;
@@ -51,7 +51,7 @@ internal sealed class VectorTransfer(Emitter emitter)
     private void TestUpper()
     {
         Move(0, false);
-        if (Avx512F.IsSupported)
+        if (HostVectors.HasAvx512)
         {
             for (int i = 1; i < LegacyRegisters; i++)
             {
@@ -95,11 +95,11 @@ internal sealed class VectorTransfer(Emitter emitter)
 
     private void Move(int i, bool store)
     {
-        if (Avx512F.IsSupported)
+        if (HostVectors.HasAvx512)
         {
             Wide(i, store);
         }
-        else if (Avx.IsSupported)
+        else if (HostVectors.HasAvx)
         {
             _e.Byte(0xC4);
             _e.Byte((i < 8 ? 0x80 : 0) | 0x41);

@@ -1,63 +1,67 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
 namespace Ringfence.Firmware;
 
 /// <summary>The bytes of a kernel or module, and the name that messages and multiboot strings give it. What is on disk stays in memory only until it is
 /// released: for a guest that resets itself, hours later, it is read again.</summary>
-public sealed class GuestFile
+public sealed unsafe class GuestFile
 {
+    private readonly ReadOnlyMemory<byte> _given;
     private readonly DateTime? _written;
-    private ReadOnlyMemory<byte>? _bytes;
+    /// <summary>What was read. Not the collector's: it would hardly ever come to take back as much as a kernel needs.</summary>
+    private byte* _read;
 
     public GuestFile(string name, ReadOnlyMemory<byte> bytes)
     {
         Name = name;
-        _bytes = bytes;
+        _given = bytes;
         Length = (ulong)bytes.Length;
     }
 
-    private GuestFile(string path, byte[] bytes, DateTime written)
+    private GuestFile(string path)
     {
         Name = path;
-        Length = (ulong)bytes.Length;
-        _bytes = bytes;
-        _written = written;
+        (nint bytes, int length, _written) = Read(path);
+        _read = (byte*)bytes;
+        Length = (ulong)length;
     }
+
+    ~GuestFile() => Release();
 
     /// <summary>The path as the user gave it, or any other name.</summary>
     public string Name { get; }
 
+    /// <summary>Good as long as this object is, and until <see cref="Release"/>.</summary>
     /// <exception cref="GuestLoadException">The file has changed since it was opened, or cannot be read any more.</exception>
-    public ReadOnlySpan<byte> Bytes => (_bytes ??= ReadAgain()).Span;
+    public ReadOnlySpan<byte> Bytes => _written == null ? _given.Span : new ReadOnlySpan<byte>(_read == null ? ReadAgain() : _read, (int)Length);
 
     public ulong Length { get; }
 
     /// <summary>Reads a whole regular file, at most 2 GiB.</summary>
     /// <exception cref="GuestLoadException">The file is missing, unreadable, empty or not a regular file.</exception>
-    public static GuestFile Open(string path)
-    {
-        byte[] bytes = Read(path, out DateTime written);
-        return new GuestFile(path, bytes, written);
-    }
+    public static GuestFile Open(string path) => new(path);
 
     /// <summary>What is on disk is not needed in memory for now.</summary>
     public void Release()
     {
-        if (_written != null)
-        {
-            _bytes = null;
-        }
+        NativeMemory.Free(_read);
+        _read = null;
     }
 
-    private byte[] ReadAgain()
+    private byte* ReadAgain()
     {
-        byte[] bytes = Read(Name, out DateTime written);
-        if (written != _written || (ulong)bytes.Length != Length)
+        (nint bytes, int length, DateTime written) = Read(Name);
+        _read = (byte*)bytes;
+        if (written != _written || (ulong)length != Length)
         {
+            Release();
             throw new GuestLoadException($"{Name}: has changed since the machine was started");
         }
-        return bytes;
+        return _read;
     }
 
-    private static byte[] Read(string path, out DateTime written)
+    private static (nint Bytes, int Length, DateTime Written) Read(string path)
     {
         if (Directory.Exists(path))
         {
@@ -75,8 +79,11 @@ public sealed class GuestFile
             {
                 throw new GuestLoadException($"{path}: empty, or not a regular file");
             }
-            written = info.LastWriteTimeUtc;
-            return File.ReadAllBytes(path);
+            if (info.Length > int.MaxValue)
+            {
+                throw new GuestLoadException($"{path}: is larger than 2 GiB");
+            }
+            return (Read(path, (int)info.Length), (int)info.Length, info.LastWriteTimeUtc);
         }
         catch (UnauthorizedAccessException e)
         {
@@ -86,6 +93,23 @@ public sealed class GuestFile
         {
             throw new GuestLoadException($"{path}: cannot be read: {OneLine(e.Message)}", e);
         }
+    }
+
+    private static nint Read(string path, int length)
+    {
+        using SafeFileHandle file = File.OpenHandle(path);
+        byte* bytes = (byte*)NativeMemory.Alloc((nuint)length);
+        for (int done = 0; done < length;)
+        {
+            int count = RandomAccess.Read(file, new Span<byte>(bytes + done, length - done), done);
+            if (count == 0)
+            {
+                NativeMemory.Free(bytes);
+                throw new EndOfStreamException("it became shorter meanwhile");
+            }
+            done += count;
+        }
+        return (nint)bytes;
     }
 
     internal GuestLoadException Error(string reason) => new($"{OneLine(Name)}: {reason}");

@@ -22,12 +22,16 @@ public static class GuestLoader
         ArgumentOutOfRangeException.ThrowIfGreaterThan(request.Vcpus, BoardLayout.MaximumVcpus);
         if (request.IsBios)
         {
-            return BiosLoader.Load(memory, request);
+            BootState bios = BiosLoader.Load(memory, request);
+            GC.KeepAlive(request);
+            return bios;
         }
         IReadOnlyList<E820Entry> e820 = request.MemoryMap ?? MemoryMap.Build(memory);
         BootState state = LoadKernel(memory, request, e820);
         BiosDataArea.Store(memory, request.TextScreen);
         AcpiTables.Store(memory, request.Vcpus, request.VirtioDevices, request.TextScreen);
+        // Its files' bytes go with it.
+        GC.KeepAlive(request);
         return state;
     }
 

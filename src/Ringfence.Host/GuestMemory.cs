@@ -8,6 +8,9 @@ public readonly unsafe record struct MemoryRegion(ulong Address, ulong Length, n
 {
     /// <summary>The first byte of the region on the host.</summary>
     public byte* Pointer => (byte*)HostAddress;
+
+    // What the compiler would make of a pointer cannot be compiled ahead of time.
+    public override string ToString() => $"{Address:x} + {Length:x}";
 }
 
 /// <summary>

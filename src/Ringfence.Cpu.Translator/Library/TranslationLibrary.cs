@@ -87,7 +87,7 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
         {
             text.Append(type.Module.ModuleVersionId).Append(' ');
         }
-        text.Append(Environment.Version).Append(' ').Append(routines).Append(' ').Append(Avx.IsSupported).Append(Avx512F.IsSupported);
+        text.Append(Environment.Version).Append(' ').Append(routines).Append(' ').Append(HostVectors.HasAvx).Append(HostVectors.HasAvx512);
         text.Append(CultureInfo.InvariantCulture, $" {model.Vendor} {model.Signature:x} {string.Join(',', model.Features.Members().Select(feature => (int)feature))} {model.OffersKvmClock}");
         if (X86Base.IsSupported)
         {

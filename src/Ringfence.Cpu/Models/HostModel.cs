@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics.X86;
+using Ringfence.Host;
 
 namespace Ringfence.Cpu.Models;
 
@@ -25,12 +26,11 @@ internal static class HostModel
         };
     }
 
-    /// <summary>Whether the host's CPUID tells of it and its system keeps the registers that it needs: opmasks of 64 bits, of which .NET speaks only when
-    /// XCR0 has them.</summary>
+    /// <summary>Whether the host's CPUID tells of it and its system keeps the registers that it needs.</summary>
     private static bool IsThere(CpuFeature feature)
     {
         CpuFeatureInfo info = feature.Info();
-        if (!Avx512BW.IsSupported || info.Leaf > (uint)X86Base.CpuId((int)(info.Leaf & 0x8000_0000), 0).Eax)
+        if (!HostVectors.HasAvx512 || info.Leaf > (uint)X86Base.CpuId((int)(info.Leaf & 0x8000_0000), 0).Eax)
         {
             return false;
         }
