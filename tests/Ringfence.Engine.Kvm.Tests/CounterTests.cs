@@ -32,6 +32,34 @@ public sealed class CounterTests
         Assert.InRange((long)(state.Registers[6] - state.Registers[3]), Wait, long.MaxValue);
     }
 
+    /// <summary>SDM 3A 11.5.4.1: a deadline that has not come reads as it was written, 0 after it was taken back.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1UL << 50)]
+    [InlineData(1UL << 62)]
+    [InlineData(ulong.MaxValue)]
+    public void ADeadlineReadsAsItWasWritten(ulong deadline)
+    {
+        using TinyGuest guest = new(KvmHost.Engine(), a =>
+        {
+            a.mov(r8, 0xFEE0_0000UL);
+            a.mov(__dword_ptr[r8 + 0xF0], 0x1FF);
+            a.mov(__dword_ptr[r8 + 0x320], Vector | (2 << 17));
+            a.mov(rax, deadline);
+            a.mov(rdx, rax);
+            a.shr(rdx, 32);
+            a.mov(ecx, 0x6E0);
+            a.wrmsr();
+            a.rdmsr();
+            a.shl(rdx, 32);
+            a.or(rax, rdx);
+            a.@out((byte)TinyGuest.ExitPort, al);
+            a.hlt();
+        });
+        guest.Run();
+        Assert.Equal(deadline, guest.Vcpu.Save().Registers[0]);
+    }
+
     /// <summary>It counts the machine's time, which stands still with the machine. Where it is the host's it goes on.</summary>
     [Fact]
     public void TheCounterStandsStillWithTheMachine()
