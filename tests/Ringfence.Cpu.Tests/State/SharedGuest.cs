@@ -59,7 +59,12 @@ internal sealed unsafe class SharedGuest : IDisposable
         }
         foreach (Thread thread in threads)
         {
-            Assert.True(thread.Join(60_000), "a processor stands still");
+            if (!thread.Join(60_000))
+            {
+                // Its memory cannot be taken away from under it.
+                Environment.FailFast("a processor stands still: "
+                    + string.Join(", ", _processors.Select(p => $"{p.State->Rip:x} after {p.State->Retired} instructions, attention {p.State->Attention:x}")));
+            }
         }
         Assert.All(results, static r => Assert.Equal(RunResult.Halted, r));
     }
