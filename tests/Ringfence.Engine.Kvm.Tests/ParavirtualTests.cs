@@ -86,7 +86,7 @@ public sealed class ParavirtualTests
             Label wait = a.CreateLabel();
             a.mov(r8, 0xFEE0_0000UL);
             a.mov(__dword_ptr[r8 + 0xF0], 0x1FF);
-            Write(a, 0x4000_00B1, 10_000);
+            Write(a, 0x4000_00B1, 100_000);
             Write(a, 0x4000_00B0, 3 | (1 << 12) | (Vector << 4));
             a.sti();
             a.Label(ref wait);
