@@ -20,13 +20,17 @@ internal static class KvmCpuid
     private static readonly FeatureSet s_never = FeatureSet.Of(CpuFeature.ArchCapabilities, CpuFeature.MonitorWait);
 
     /// <summary>The model as it can be here.</summary>
-    /// <param name="tscSettable">Whether a guest's time-stamp counter can be another than the host's.</param>
-    public static CpuModel Filter(CpuModel model, KvmHostTraits traits, bool tscSettable)
+    public static CpuModel Filter(CpuModel model, KvmHostTraits traits)
     {
         FeatureSet there = FeatureSet.Of(model.Features.Members().Where(feature => IsSupported(feature.Info(), traits.Cpuid))) | (model.Features & s_ours);
         there |= traits.Unasked & CpuFeatures.Implemented;
         there = there.Without(s_never);
-        there = tscSettable ? there : there.Without(CpuFeature.TscAdjust);
+        there = traits.TscOffsets switch
+        {
+            TscOffsets.Forgotten => there.Without(CpuFeature.TscAdjust),
+            TscOffsets.Steered => there.Without(CpuFeature.InvariantTsc),
+            _ => there,
+        };
         return model with { Features = CpuModelCatalog.Instance.Rules.Satisfied(there), ExtendedStateOffsets = ExtendedStateOffsets(model, traits.Cpuid) };
     }
 

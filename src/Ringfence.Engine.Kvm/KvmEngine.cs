@@ -83,5 +83,5 @@ public sealed class KvmEngine : IEngine
     }
 
     private CpuDescription Describe(CpuModel model) => CpuDescriptions.Describe(
-        KvmCpuid.Filter(model, _traits, _traits.TscOffset), feature => model.Has(feature) ? "not offered by this host's KVM" : null);
+        KvmCpuid.Filter(model, _traits), feature => model.Has(feature) ? "not offered by this host's KVM" : null);
 }

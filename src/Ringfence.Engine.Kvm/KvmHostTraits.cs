@@ -9,7 +9,7 @@ namespace Ringfence.Engine.Kvm;
 /// <param name="Unasked">Features that guests find though CPUID was told otherwise.</param>
 /// <param name="Module">The kernel module that runs guest code: kvm_intel, kvm_amd, or another; null if unknown.</param>
 internal sealed record KvmHostTraits(
-    IReadOnlyList<KvmCpuidEntry> Cpuid, bool TellsEmulationFailures, bool TscOffset, bool TscScaling, bool Xsave, bool NestedPaging, string? Module,
+    IReadOnlyList<KvmCpuidEntry> Cpuid, bool TellsEmulationFailures, TscOffsets TscOffsets, bool TscScaling, bool Xsave, bool NestedPaging, string? Module,
     FeatureSet Unasked)
 {
     /// <summary>VT-x or AMD-V runs all of the guest's code. Other modules of KVM's emulate, slowly, what is not user mode.</summary>
@@ -50,7 +50,7 @@ internal sealed record KvmHostTraits(
         return new KvmHostTraits(
             system.SupportedCpuid(),
             system.Check(KvmCapability.ExitOnEmulationFailure) != 0,
-            system.Check(KvmCapability.VcpuAttributes) != 0,
+            TscOffsetProbe.Try(system),
             system.Check(KvmCapability.TscControl) != 0,
             system.Check(KvmCapability.Xcrs) != 0,
             HasNestedPaging(module),

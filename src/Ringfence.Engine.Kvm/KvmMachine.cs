@@ -15,7 +15,6 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     private const ulong ShadowPage = HelperPages - 4096;
     private const uint ShadowSlot = 8;
     private const ulong InvalidUnknownAndFiltered = 7;
-    private const long SettableTscHertz = Processor.TscHertz;
 
     /// <summary>MSRs that belong to the processor that runs guest code. All others are ours: memory types, TSC and its adjustment, the APIC's.</summary>
     private static readonly (uint First, uint Count)[] s_kernelMsrs =
@@ -62,9 +61,9 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
             {
                 _vcpus[i] = _vm.CreateVcpu(i, size);
             }
-            ClockHertz = SetTime(out ulong origin, out TscScale scale);
-            Clock = new TscClock(HostClock, ClockHertz, scale, origin);
-            Model = KvmCpuid.Filter(model, traits, TscSettable);
+            ClockHertz = ScaleTime(out TscScale scale);
+            Tsc = new TscClock(HostClock, ClockHertz, scale, traits.TscOffsets);
+            Model = KvmCpuid.Filter(model, traits);
             for (int i = 0; i < _vcpus.Length; i++)
             {
                 _vcpus[i].SetCpuid(KvmCpuid.Entries(Model, i, _vcpus.Length, ClockHertz, Chip is null ? ClockHertz : Processor.TscHertz));
@@ -80,7 +79,12 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     /// <summary>The model that was asked for, as it can be on this host.</summary>
     public CpuModel Model { get; }
 
-    public IClock Clock { get; }
+    /// <summary>What guests' time-stamp counters count.</summary>
+    public TscClock Tsc { get; }
+
+    public IClock Clock => Tsc;
+
+    public bool CountersAreSteady => _traits.TscOffsets != TscOffsets.Steered;
 
     public long ClockHertz { get; }
 
@@ -94,10 +98,7 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
     public KernelChip? Chip { get; }
 
     /// <summary>Whether a guest's time-stamp counter can be another than the host's.</summary>
-    public bool TscSettable { get; private set; }
-
-    /// <summary>The offset that makes a guest's counter the clock's count.</summary>
-    public ulong TscBase { get; private set; }
+    public bool TscSettable => _traits.TscOffsets != TscOffsets.Forgotten;
 
     public KvmHostTraits Traits => _traits;
 
@@ -144,6 +145,7 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
 
     public void Dispose()
     {
+        Tsc?.Dispose();
         Chip?.Dispose();
         foreach (KvmVcpuDescriptor? vcpu in _vcpus)
         {
@@ -198,37 +200,20 @@ internal sealed unsafe class KvmMachine : IGuestRunnerFactory, IDisposable
         }
     }
 
-    /// <summary>Guests' time stamps: nanoseconds from 0 on where the kernel can scale and offset; otherwise what it can.</summary>
-    private long SetTime(out ulong origin, out TscScale scale)
+    /// <summary>Guests' time-stamp counters count nanoseconds where the kernel can scale and offset them; otherwise what the host's does. Says how many a second.</summary>
+    private long ScaleTime(out TscScale scale)
     {
-        const ulong Probe = 0x1234_5678_9ABC;
-        KvmVcpuDescriptor first = _vcpus[0];
-        long hostHertz = first.TscKilohertz * 1000L;
-        origin = 0;
+        long hostHertz = _vcpus[0].TscKilohertz * 1000L;
         scale = TscScale.None;
-        if (!_traits.TscOffset)
+        if (!TscSettable || !_traits.TscScaling)
         {
             return hostHertz;
         }
-        // Some kernels take an offset and forget it.
-        first.TscOffset = Probe;
-        TscSettable = first.TscOffset == Probe;
-        if (!TscSettable)
+        scale = TscScale.Of(Processor.TscHertz, hostHertz, _traits.TscFractionBits);
+        foreach (KvmVcpuDescriptor vcpu in _vcpus)
         {
-            return hostHertz;
+            vcpu.TscKilohertz = (int)(Processor.TscHertz / 1000);
         }
-        long hertz = hostHertz;
-        if (_traits.TscScaling)
-        {
-            hertz = SettableTscHertz;
-            scale = TscScale.Of(hertz, hostHertz, _traits.TscFractionBits);
-            foreach (KvmVcpuDescriptor vcpu in _vcpus)
-            {
-                vcpu.TscKilohertz = (int)(hertz / 1000);
-            }
-        }
-        origin = TscClock.HostTsc;
-        TscBase = 0 - scale.Apply(origin);
-        return hertz;
+        return Processor.TscHertz;
     }
 }

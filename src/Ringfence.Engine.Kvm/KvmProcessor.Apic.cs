@@ -41,12 +41,13 @@ internal sealed unsafe partial class KvmProcessor
 
     public void Enter()
     {
-        if (_chip is null)
-        {
-            return;
-        }
         try
         {
+            FollowClock();
+            if (_chip is null)
+            {
+                return;
+            }
             if (_machine.OwnCode)
             {
                 _chip.Take(forGood: false);

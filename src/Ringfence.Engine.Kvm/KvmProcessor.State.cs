@@ -298,6 +298,7 @@ internal sealed unsafe partial class KvmProcessor
     }
 
     private ulong _kernelTscOffset;
+    private int _turns;
 
     /// <summary>The processor's time-stamp offset is the kernel's too; where that cannot be, it is 0.</summary>
     private void PushTimeStamp()
@@ -309,12 +310,51 @@ internal sealed unsafe partial class KvmProcessor
         if (_machine.TscSettable)
         {
             _kernelTscOffset = _s->TscOffset;
-            _vcpu.TscOffset = _machine.TscBase + _kernelTscOffset;
+            _vcpu.TscOffset = _machine.Tsc.Offset + _kernelTscOffset;
         }
         else
         {
             _s->TscOffset = 0;
             _processor.TimeStampChanged();
+        }
+    }
+
+    /// <summary>By how much the guest's counter was behind the clock when a deadline was written last.</summary>
+    private ulong _lag;
+
+    /// <summary>A deadline of the guest's counter, as the local APIC's clock will show it. They are the same but where the kernel steers the counter, which at
+    /// present stands where it stood when guest code came out: before it gets to the deadline nothing may come.</summary>
+    private ulong OnOurClock(ulong deadline)
+    {
+        if (_machine.CountersAreSteady || deadline == 0)
+        {
+            return deadline;
+        }
+        Span<KvmMsr> counter = [new KvmMsr { Index = 0x10 }];
+        _vcpu.ReadMsrs(counter);
+        _lag = _processor.TimeStamp - counter[0].Value;
+        return deadline > ulong.MaxValue / 2 ? deadline : deadline + _lag;
+    }
+
+    private ulong OnGuestsCounter(ulong deadline) => deadline is 0 or > ulong.MaxValue / 2 ? deadline : deadline - _lag;
+
+    /// <summary>After a pause: the guest's counter stood still as well, and now goes on from where it was. Where that cannot be it has gone on, and a deadline
+    /// that was far away is nearer.</summary>
+    private void FollowClock()
+    {
+        int turns = _machine.Tsc.Turns;
+        if (turns == _turns)
+        {
+            return;
+        }
+        _turns = turns;
+        if (_machine.TscSettable)
+        {
+            _vcpu.TscOffset = _machine.Tsc.Offset + _kernelTscOffset;
+        }
+        else
+        {
+            _processor.Apic.TimeStampChanged();
         }
     }
 

@@ -49,7 +49,7 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         Unsafe.CopyBlock(_xsave + XsaveBytes, _xsave, XsaveBytes);
         if (machine.TscSettable)
         {
-            vcpu.TscOffset = machine.TscBase;
+            vcpu.TscOffset = machine.Tsc.Offset;
         }
         _chip?.Add(this);
     }
@@ -474,11 +474,11 @@ internal sealed unsafe partial class KvmProcessor : IGuestRunner
         bool isWrite = _run->ExitReason == KvmExitReason.MsrWrite;
         // The kernel's own that it refuses; x2APIC's are refused because there is no APIC in the kernel.
         bool refused = access->Reason == Invalid && msr is < 0x800 or > 0x8FF;
-        ulong value = access->Value;
+        ulong value = isWrite && msr == DeadlineMsr ? OnOurClock(access->Value) : access->Value;
         bool done = !refused && (isWrite ? _processor.Msrs.Write(msr, value) : _processor.Msrs.Read(msr, out value));
         _processor.Count(isWrite ? ExitKind.MsrWrite : ExitKind.MsrRead, msr, value);
         access->Error = (byte)(done ? 0 : 1);
-        access->Value = value;
+        access->Value = !isWrite && msr == DeadlineMsr ? OnGuestsCounter(value) : value;
         if (!done)
         {
             _processor.ForgetFault();

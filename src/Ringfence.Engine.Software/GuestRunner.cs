@@ -57,6 +57,9 @@ internal interface IGuestRunnerFactory
     /// <summary>The clock that the processors' time-stamp counters and local APICs count.</summary>
     Host.IClock Clock { get; }
 
+    /// <summary>Guests' time-stamp counters count it exactly, and not only in the long run.</summary>
+    bool CountersAreSteady { get; }
+
     /// <summary>What that clock counts in a second.</summary>
     long ClockHertz { get; }
 

@@ -20,7 +20,7 @@ internal sealed class SoftwareVm : IVm, IDirtyLog
         _vcpus = new SoftwareVcpu[options.Vcpus];
         _memory = options.Memory;
         _shared = new SharedCode(options.Memory);
-        ParavirtualPlatform platform = new(options.Memory, _shared, runners?.Clock ?? options.Clock, runners?.ClockHertz ?? Processor.TscHertz, options.Clock);
+        ParavirtualPlatform platform = new(options.Memory, _shared, runners?.Clock ?? options.Clock, runners?.ClockHertz ?? Processor.TscHertz, options.Clock, runners?.CountersAreSteady ?? true);
         try
         {
             for (int i = 0; i < _vcpus.Length; i++)

@@ -38,6 +38,12 @@ public sealed class HostClock : IClock, IDisposable
         }
     }
 
+    /// <summary>It has begun to stand still, or goes on. From within, the clock is not to be used.</summary>
+    public event Action? Paused;
+
+    /// <inheritdoc cref="Paused"/>
+    public event Action? Resumed;
+
     public long Now
     {
         get
@@ -56,7 +62,11 @@ public sealed class HostClock : IClock, IDisposable
     {
         lock (_lock)
         {
-            Volatile.Write(ref _epoch, _epoch with { Stopped = Now });
+            if (_epoch.Stopped is null)
+            {
+                Volatile.Write(ref _epoch, _epoch with { Stopped = Now });
+                Paused?.Invoke();
+            }
         }
     }
 
@@ -68,6 +78,7 @@ public sealed class HostClock : IClock, IDisposable
             if (_epoch.Stopped is { } stopped)
             {
                 Volatile.Write(ref _epoch, new Epoch(Monotonic() - stopped, null));
+                Resumed?.Invoke();
                 // What is due has to be found out anew.
                 if (!_disposed)
                 {

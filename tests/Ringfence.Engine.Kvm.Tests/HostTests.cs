@@ -36,7 +36,7 @@ public sealed class HostTests
         using KvmSystem system = KvmHost.Open();
         KvmHostTraits traits = KvmHostTraits.Read(system);
         TestContext.Current.TestOutputHelper?.WriteLine($"module {traits.Module}, nested paging {traits.NestedPaging}, unasked: {string.Join(' ', traits.Unasked.Members())}");
-        CpuModel model = KvmCpuid.Filter(CpuModel.X8664V1, traits, true);
+        CpuModel model = KvmCpuid.Filter(CpuModel.X8664V1, traits);
         FeatureSet expected = traits.Unasked & CpuFeatures.Implemented;
         Assert.Equal(default, CpuModelCatalog.Instance.Rules.Satisfied(expected).Without(model.Features).Without(FeatureSet.Of(CpuFeature.MonitorWait, CpuFeature.ArchCapabilities)));
         if (traits.RunsSupervisorNatively)
@@ -50,7 +50,7 @@ public sealed class HostTests
     {
         using KvmSystem system = KvmHost.Open();
         KvmHostTraits traits = KvmHostTraits.Read(system) with { Cpuid = [], Unasked = default };
-        CpuModel model = KvmCpuid.Filter(CpuModel.Max, traits, true);
+        CpuModel model = KvmCpuid.Filter(CpuModel.Max, traits);
         Assert.True(model.Has(CpuFeature.X2Apic));
         Assert.True(model.Has(CpuFeature.Hypervisor));
         Assert.False(model.Has(CpuFeature.LongMode));
@@ -71,8 +71,8 @@ public sealed class HostTests
             new KvmCpuidEntry { Leaf = at.Leaf, Subleaf = at.Subleaf, Eax = ~0u, Ebx = ~0u, Ecx = ~0u, Edx = ~0u })];
         KvmHostTraits traits = new(
             [.. all, new KvmCpuidEntry { Leaf = 0xD, Subleaf = 5, Eax = 64, Ebx = 1088 }, new KvmCpuidEntry { Leaf = 0xD, Subleaf = 9, Eax = 8, Ebx = keys }],
-            true, true, true, true, true, "kvm_amd", default);
-        CpuModel model = KvmCpuid.Filter(asked, traits, true);
+            true, TscOffsets.Kept, true, true, true, "kvm_amd", default);
+        CpuModel model = KvmCpuid.Filter(asked, traits);
         KvmCpuidEntry[] entries = KvmCpuid.Entries(model, 0, 1, 1_000_000_000, 1_000_000_000);
         KvmCpuidEntry[] told = [.. entries.Where(entry => entry is { Leaf: 0xD, Subleaf: 9 })];
         Assert.Equal(keys == 0 ? [] : [keys], told.Select(entry => entry.Ebx));

@@ -20,10 +20,10 @@ internal sealed class TinyGuest : IDisposable
     private const ulong PresentAndWritable = 3;
     private const ulong Large = 0x80;
 
-    private readonly HostClock _clock = new();
+    /// <summary>The machine's.</summary>
+    public HostClock Clock { get; } = new();
 
-    /// <summary>The machine's clock.</summary>
-    public long Now => _clock.Now;
+    public long Now => Clock.Now;
 
     public TinyGuest(IEngine engine, Action<Assembler>? code = null, int vcpus = 1, bool kvmClock = false, bool hyperV = false, byte[]? rom = null)
     {
@@ -47,7 +47,7 @@ internal sealed class TinyGuest : IDisposable
         {
             Assemble(Code, code);
         }
-        Vm = engine.CreateVm(new VmOptions(Memory, _clock, Bus, CpuModelNames.Max, vcpus, KvmClock: kvmClock, HyperV: hyperV));
+        Vm = engine.CreateVm(new VmOptions(Memory, Clock, Bus, CpuModelNames.Max, vcpus, KvmClock: kvmClock, HyperV: hyperV));
         Bus.Exit = () => Vm.Vcpus[0].RequestExit();
         Vcpu.Load(Start(Vcpu.Save()));
     }
@@ -125,7 +125,7 @@ internal sealed class TinyGuest : IDisposable
 
     public void Dispose()
     {
-        _clock.Dispose();
+        Clock.Dispose();
         Vm.Dispose();
         Memory.Dispose();
     }

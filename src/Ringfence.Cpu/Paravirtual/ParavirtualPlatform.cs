@@ -9,12 +9,15 @@ public sealed unsafe class ParavirtualPlatform
     private readonly GuestMemory _memory;
     private readonly SharedCode _shared;
     private readonly IClock _clock;
+    private readonly bool _countersAreSteady;
 
     /// <param name="clock">The one that the processors' time-stamp counters count.</param>
     /// <param name="clockHertz">What it counts in a second.</param>
     /// <param name="machine">The machine's, whose time guests are told.</param>
-    public ParavirtualPlatform(GuestMemory memory, SharedCode shared, IClock clock, long clockHertz, IClock machine)
+    /// <param name="countersAreSteady">The time-stamp counters that guests read count the clock exactly, and not only in the long run.</param>
+    public ParavirtualPlatform(GuestMemory memory, SharedCode shared, IClock clock, long clockHertz, IClock machine, bool countersAreSteady = true)
     {
+        _countersAreSteady = countersAreSteady;
         _memory = memory;
         _shared = shared;
         _clock = clock;
@@ -49,7 +52,7 @@ public sealed unsafe class ParavirtualPlatform
     /// <summary>The wall-clock time at which the time that guests are told was 0.</summary>
     internal DateTime StartOfTime => _clock.UtcNow.AddTicks(-(ClockNanoseconds + TimeOffset) / TimeSpan.NanosecondsPerTick);
 
-    /// <summary>All processors' time-stamp counters are the same.</summary>
+    /// <summary>All processors' time-stamp counters are the same, and can be relied upon.</summary>
     internal bool TimeStampsAgree
     {
         get
@@ -61,7 +64,7 @@ public sealed unsafe class ParavirtualPlatform
                     return false;
                 }
             }
-            return true;
+            return _countersAreSteady;
         }
     }
 

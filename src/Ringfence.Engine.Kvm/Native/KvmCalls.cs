@@ -33,6 +33,15 @@ internal static unsafe partial class KvmCalls
 
     public static void Signal(int process, int thread, int signal) => _ = tgkill(process, thread, signal);
 
+    /// <summary>CLOCK_MONOTONIC_RAW, nanoseconds: time that nobody corrects.</summary>
+    public static ulong RawTime()
+    {
+        const int MonotonicRaw = 4;
+        TimeOfClock time;
+        _ = clock_gettime(MonotonicRaw, &time);
+        return (ulong)((time.Seconds * 1_000_000_000) + time.Nanoseconds);
+    }
+
     /// <summary>What the last call on this thread that failed said.</summary>
     public static int LastError() => Marshal.GetLastPInvokeError();
 
@@ -59,4 +68,15 @@ internal static unsafe partial class KvmCalls
 
     [DllImport("libc")]
     private static extern int tgkill(int process, int thread, int signal);
+
+    [DllImport("libc")]
+    private static extern int clock_gettime(int clock, TimeOfClock* time);
+
+    /// <summary>struct timespec.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct TimeOfClock
+    {
+        public long Seconds;
+        public long Nanoseconds;
+    }
 }

@@ -1,6 +1,8 @@
+using Ringfence.Cpu.Interpreter;
 using Ringfence.Cpu.Models;
 using Ringfence.Cpu.Paravirtual;
 using Ringfence.Cpu.Tests.SystemLevel;
+using Ringfence.Host;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Ringfence.Cpu.Tests.Paravirtual;
@@ -100,6 +102,26 @@ public sealed unsafe class KvmClockTests : IDisposable
         _machine.Write(0x3B, 500);
         Assert.Equal((1, 1), (Guest.Read<byte>(Page + Flags), Guest.Read<byte>(OtherPage + Flags)));
         Assert.Equal(1000UL, Time(Page));
+    }
+
+    /// <summary>The same of counters that only in the long run count what they should, also by Hyper-V's page (TLFS, Timers: a sequence of 0).</summary>
+    [Fact]
+    public void CountersThatCannotBeReliedUponAreSaidToBe()
+    {
+        const ulong ReferencePage = 0x2000;
+        using GuestMemory memory = new(1 << 20);
+        ManualClock clock = new();
+        SharedCode shared = new(memory);
+        ParavirtualPlatform platform = new(memory, shared, clock, Processor.TscHertz, clock, countersAreSteady: false);
+        CpuModel model = CpuModel.Max with { OffersKvmClock = true, OffersHyperV = true };
+        using Processor processor = new(memory, new TestBus(), clock, model, 0, static () => { }, shared, EngineUnderTest.Translators, platform);
+        Assert.True(processor.Msrs.Write(SystemTime, 0x1000 | 1));
+        Assert.True(processor.Msrs.Write(0x4000_0021, ReferencePage | 1));
+        byte[] page = new byte[32];
+        Assert.True(memory.TryRead(0x1000, page));
+        Assert.Equal((2, 0), (page[0], page[29]));
+        Assert.True(memory.TryRead(ReferencePage, page));
+        Assert.Equal(new byte[4], page[..4]);
     }
 
     /// <summary>msr.rst: bit 0 turns it off; INIT does too, as under KVM.</summary>
