@@ -88,7 +88,7 @@ public sealed unsafe partial class BlockTranslator
     internal RegionCode RegionAt(int number) => _regions[number];
 
     /// <summary>Where a position of the code memory is written.</summary>
-    internal T* At<T>(int position)
+    private T* At<T>(int position)
         where T : unmanaged => (T*)(_memory.Write + position);
 
     /// <summary>Leads an edge's jump to its target, if that is translated.</summary>
@@ -101,7 +101,15 @@ public sealed unsafe partial class BlockTranslator
             _s->Translated.Links++;
             int jump = exit - RegionExit.EdgeJump;
             *At<int>(jump) = way.Region.Start + way.Entry.Way - jump - sizeof(int);
+            _amended++;
         }
+    }
+
+    /// <summary>An exit that has been taken once leads to an op.</summary>
+    internal void Lead(RegionCode region, in RegionExit exit, Op* op)
+    {
+        *At<long>(region.Start + exit.Position) = (long)op;
+        _amended++;
     }
 
     /// <summary>Copies an instruction's ops, to be followed by one that goes back to translated code.</summary>
@@ -212,7 +220,12 @@ public sealed unsafe partial class BlockTranslator
             }
         }
         Statistics.CodeBytes += _e.Position - region.Start;
-        ReleaseWritten();
+        const int Piece = 1 << 20;
+        // Less often than that: what it costs is felt.
+        if (_e.Position - _released > Piece)
+        {
+            ReleaseWritten();
+        }
         _perfMap?.Add(_e, region, _s->Rip & ~PageMask, _e.Position);
     }
 

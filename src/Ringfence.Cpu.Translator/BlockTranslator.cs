@@ -38,6 +38,8 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
     private PassedOnCode? _passedOn;
     private int _sites;
     private int _released;
+    /// <summary>Places in code already there that have been written to since all was released.</summary>
+    private int _amended;
     private byte* _nowhere;
     private byte* _copy;
     private readonly Site** _filled;
@@ -212,6 +214,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         TranslationsChanged();
         _e.Position = _start;
         _released = 0;
+        _amended = 0;
         _sites = 0;
     }
 
@@ -251,16 +254,23 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         site->Addend = (ulong)_nowhere - Site.Empty;
     }
 
-    /// <summary>Once a mebibyte: what it costs is felt otherwise. Exits that have been taken for the first time were written to again.</summary>
+    public void Rest()
+    {
+        const int Many = 128;
+        const int Much = 64 << 10;
+        if (_amended > Many || _e.Position - _released > Much)
+        {
+            ReleaseWritten();
+        }
+    }
+
+    /// <summary>Exits that have been taken for the first time were written to again.</summary>
     private void ReleaseWritten()
     {
-        const int Piece = 1 << 20;
-        if (_e.Position - _released > Piece)
-        {
-            int end = _e.Position & ~(Region.PageBytes - 1);
-            _memory.ReleaseWritten(0, end);
-            _released = end;
-        }
+        int end = _e.Position & ~(Region.PageBytes - 1);
+        _memory.ReleaseWritten(0, end);
+        _released = end;
+        _amended = 0;
     }
 
     private void NewMissed()

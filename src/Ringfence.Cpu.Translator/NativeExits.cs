@@ -38,7 +38,7 @@ internal sealed unsafe class NativeExits(BlockTranslator translator, Processor p
         {
             op = translator.CopyOps(region, op, in exit);
         }
-        *translator.At<long>(region.Start + exit.Position) = (long)op;
+        translator.Lead(region, in exit, op);
         return op;
     }
 

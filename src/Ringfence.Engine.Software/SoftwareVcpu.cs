@@ -362,6 +362,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     private void Sleep(Func<bool> woken)
     {
         long start = Stopwatch.GetTimestamp();
+        Processor.Translator?.Rest();
         SleepUntil(woken);
         Processor.NoteSlept(Stopwatch.GetElapsedTime(start));
     }

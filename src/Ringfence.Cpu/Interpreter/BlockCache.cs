@@ -356,7 +356,7 @@ internal sealed unsafe class BlockCache : IDisposable
         // ROM never changes.
         if (_shared.PageIndex(physical) is >= 0 and int index)
         {
-            (_pages[index] ??= new CodePage()).Add(new CodePage.Block((int)(physical & 0xFFF), bytes, key, (nint)ops, count, hot, whole));
+            (_pages[index] ??= new CodePage()).Add(new CodePage.Block(key, (nint)ops, (ushort)(physical & 0xFFF), (ushort)bytes, (ushort)count, (short)hot, whole));
         }
     }
 

@@ -117,10 +117,11 @@ internal sealed unsafe class CodePage
         return (ulong.MaxValue >> (63 - last)) & (ulong.MaxValue << first);
     }
 
+    /// <summary>There are tens of thousands, so each byte counts.</summary>
+    /// <param name="Key">In the dictionary of blocks.</param>
     /// <param name="Offset">Where in the page.</param>
     /// <param name="Bytes">How many, of those in this page.</param>
-    /// <param name="Key">In the dictionary of blocks.</param>
     /// <param name="Hot">Which of its ops is its <see cref="HotBlock"/>; -1 if none.</param>
     /// <param name="IsWhole">It lies in this page alone.</param>
-    internal readonly record struct Block(int Offset, int Bytes, ulong Key, nint Ops, int Count, int Hot, bool IsWhole);
+    internal readonly record struct Block(ulong Key, nint Ops, ushort Offset, ushort Bytes, ushort Count, short Hot, bool IsWhole);
 }

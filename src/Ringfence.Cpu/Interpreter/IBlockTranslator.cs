@@ -41,6 +41,9 @@ public unsafe interface IBlockTranslator : IDisposable
     /// <summary>All blocks are being forgotten. None is running.</summary>
     void Flush();
 
+    /// <summary>The processor is about to sleep: what can wait for that is done now.</summary>
+    void Rest();
+
     /// <summary>Some translation of a linear address, or a right, is not what it was.</summary>
     void TranslationsChanged();
 }
