@@ -28,9 +28,8 @@ internal sealed unsafe class BlockCache : IDisposable
     private readonly List<int> _acquired = [];
     /// <summary>Pages that blocks came of since the last flush; some may hold none any more.</summary>
     private readonly List<int> _held = [];
-    private readonly CodePage?[] _pages;
-    /// <summary>For each page the linear address at which TLB entries let it be written without notice.</summary>
-    private readonly ulong[] _writable;
+    private readonly KnownPages _pages;
+    // Of a page's writable address.
     private const ulong NotWritable = 0;
     private const ulong WritableAtMany = 1;
     /// <summary>Set beside an address, which may be 0.</summary>
@@ -46,8 +45,7 @@ internal sealed unsafe class BlockCache : IDisposable
         _memory = memory;
         _builder = new BlockBuilder(processor, state, memory);
         _shared = shared;
-        _pages = new CodePage?[shared.Pages];
-        _writable = new ulong[_pages.Length];
+        _pages = new KnownPages(shared.Pages);
         _arena = (Op*)NativeMemory.Alloc(ArenaOps, (nuint)sizeof(Op));
         _jumpCache = (JumpCacheEntry*)NativeMemory.AllocZeroed(ControlFlow.JumpCacheEntries, (nuint)sizeof(JumpCacheEntry));
         state->JumpCache = _jumpCache;
@@ -68,12 +66,13 @@ internal sealed unsafe class BlockCache : IDisposable
         if (_shared.PageIndex(physical) is >= 0 and int index)
         {
             ulong at = linear | WritableAtOne;
-            _writable[index] = _writable[index] == NotWritable || _writable[index] == at ? at : WritableAtMany;
+            ref ulong writable = ref _pages[index].Writable;
+            writable = writable == NotWritable || writable == at ? at : WritableAtMany;
         }
     }
 
     /// <summary>The block at a physical address in the present mode, if it is known.</summary>
-    public Op* At(ulong physical) => _blocks.TryGetValue(Key(physical), out BlockPlace place) && place.IsValid ? (Op*)place.Ops : null;
+    public Op* At(ulong physical) => _blocks.TryGetValue(Key(physical), out BlockPlace place) && place.IsValid ? _arena + place.At : null;
 
     /// <summary>The block at RIP, decoded now if need be. Null: fetching it faulted, as recorded.</summary>
     public Op* Find()
@@ -90,7 +89,7 @@ internal sealed unsafe class BlockCache : IDisposable
         Op* ops;
         if (_blocks.TryGetValue(key, out BlockPlace place) && place.IsValid)
         {
-            ops = (Op*)place.Ops;
+            ops = _arena + place.At;
         }
         else
         {
@@ -190,11 +189,12 @@ internal sealed unsafe class BlockCache : IDisposable
         _blocks.Clear();
         foreach (int index in _held)
         {
-            if (_pages[index] is { IsHeld: true })
+            ref CodePage? page = ref _pages[index].Code;
+            if (page is { IsHeld: true })
             {
                 _shared.Release(index);
             }
-            _pages[index] = null;
+            page = null;
         }
         _held.Clear();
         _used = 0;
@@ -254,7 +254,7 @@ internal sealed unsafe class BlockCache : IDisposable
         ref BlockPlace place = ref CollectionsMarshal.GetValueRefOrAddDefault(_blocks, key, out _);
         if (block.Ops <= place.Room)
         {
-            Op* old = (Op*)place.Ops;
+            Op* old = _arena + place.At;
             new ReadOnlySpan<Op>(ops, block.Ops).CopyTo(new Span<Op>(old, block.Ops));
             ops = old;
             link = (Op*)link >= old && (Op*)link < old + place.Room ? null : link;
@@ -262,11 +262,11 @@ internal sealed unsafe class BlockCache : IDisposable
         }
         else
         {
-            if (place.Ops != 0)
+            if (place.Room != 0)
             {
-                *(Op*)place.Ops = new Op { Handler = &HotBlock.Moved, Taken = ops, Scale = HotBlock.Passes };
+                _arena[place.At] = new Op { Handler = &HotBlock.Moved, Taken = ops, Scale = HotBlock.Passes };
             }
-            place = new BlockPlace((nint)ops, block.Ops, true);
+            place = new BlockPlace((int)(ops - _arena), (ushort)block.Ops, true);
             _used += block.Ops;
         }
         int inFirst = (int)(GuestMemory.PageSize - (physical & 0xFFF));
@@ -285,7 +285,7 @@ internal sealed unsafe class BlockCache : IDisposable
     /// code that is rewritten again and again would be held and let go each time.</summary>
     private void DropWritten(int index, ulong physical, int size)
     {
-        if (_pages[index] is not { IsHeld: true } page)
+        if (_pages[index].Code is not { IsHeld: true } page)
         {
             return;
         }
@@ -313,7 +313,7 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Before bytes of a page are decoded: from here on no write to it goes unnoticed.</summary>
     public void Acquire(ulong physical)
     {
-        if (_shared.PageIndex(physical) is >= 0 and int index && _pages[index] is not { IsHeld: true } && !_acquired.Contains(index))
+        if (_shared.PageIndex(physical) is >= 0 and int index && _pages[index].Code is not { IsHeld: true } && !_acquired.Contains(index))
         {
             _shared.Acquire(_processor, index, physical);
             Protect(index, physical);
@@ -326,7 +326,7 @@ internal sealed unsafe class BlockCache : IDisposable
     {
         foreach (int index in _acquired)
         {
-            if (_pages[index] is not { HasBlocks: true } page)
+            if (_pages[index].Code is not { HasBlocks: true } page)
             {
                 _shared.Release(index);
                 continue;
@@ -343,10 +343,11 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private void Protect(int index, ulong physical)
     {
-        ulong at = _writable[index];
+        ref ulong writable = ref _pages[index].Writable;
+        ulong at = writable;
         if (at != NotWritable)
         {
-            _writable[index] = NotWritable;
+            writable = NotWritable;
             _processor.Mmu.ProtectPage(_memory.Pointer(physical & HostPageMask), at == WritableAtMany ? null : at & ~WritableAtOne);
         }
     }
@@ -356,7 +357,7 @@ internal sealed unsafe class BlockCache : IDisposable
         // ROM never changes.
         if (_shared.PageIndex(physical) is >= 0 and int index)
         {
-            (_pages[index] ??= new CodePage()).Add(new CodePage.Block(key, (nint)ops, (ushort)(physical & 0xFFF), (ushort)bytes, (ushort)count, (short)hot, whole));
+            (_pages[index].Code ??= new CodePage()).Add(new CodePage.Block(key, (nint)ops, (ushort)(physical & 0xFFF), (ushort)bytes, (ushort)count, (short)hot, whole));
         }
     }
 

@@ -4,10 +4,10 @@ using Ringfence.Cpu.Interpreter.Handlers;
 
 namespace Ringfence.Cpu.Interpreter;
 
-/// <summary>Where a block's ops are. When its code was changed the place stays its own: decoded anew it goes there, so that links are right again.</summary>
+/// <summary>Where a block's ops are in the arena. When its code was changed the place stays its own: decoded anew it goes there, so that links are right again.</summary>
 /// <param name="Room">How many ops there is room for.</param>
 /// <param name="IsValid">The ops are what the code says.</param>
-internal readonly record struct BlockPlace(nint Ops, int Room, bool IsValid);
+internal readonly record struct BlockPlace(int At, ushort Room, bool IsValid);
 
 /// <summary>The blocks that were decoded from one page of RAM. Whether a write may concern one is asked of 64-byte granules first.</summary>
 internal sealed unsafe class CodePage
