@@ -9,12 +9,12 @@ namespace Ringfence.Cpu.Translator;
 public sealed unsafe partial class BlockTranslator
 {
     internal const int SiteBytes = 16;
+    /// <summary>A page whose code keeps changing is not worth taking from the library each time.</summary>
     private const int ManyDrops = 4;
 
     private readonly SharedTranslations? _library;
     private readonly List<RegionCode> _regions = [];
     private readonly Dictionary<ulong, PageTranslations> _pages = [];
-    /// <summary>How often a page's translations were dropped, since the start.</summary>
     private readonly Dictionary<ulong, int> _drops = [];
     /// <summary>For images that are read from a file.</summary>
     private byte[] _buffer = [];
@@ -37,7 +37,7 @@ public sealed unsafe partial class BlockTranslator
         if (way is null)
         {
             byte* host = _processor.Mmu.HostPage(page);
-            if (host == null || !HasRoom || KeepsChanging(page) || Find(page, offset, host) is not { } found)
+            if (host == null || !HasRoom || _drops.GetValueOrDefault(page) >= ManyDrops || Find(page, offset, host) is not { } found)
             {
                 return false;
             }
@@ -84,9 +84,6 @@ public sealed unsafe partial class BlockTranslator
         CollectionsMarshal.GetValueRefOrAddDefault(_drops, physicalPage, out _)++;
         return true;
     }
-
-    /// <summary>A page whose code keeps changing is not worth looking for in the library each time, nor its code worth keeping: there would be ever more of it.</summary>
-    private bool KeepsChanging(ulong page) => _drops.GetValueOrDefault(page) >= ManyDrops;
 
     internal RegionCode RegionAt(int number) => _regions[number];
 
@@ -276,6 +273,7 @@ public sealed unsafe partial class BlockTranslator
     {
         _regions.Clear();
         _pages.Clear();
+        _drops.Clear();
     }
 
     /// <summary>What was made of one page.</summary>

@@ -187,7 +187,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         RegionCompiler compiler = new(_e, _routines, this, page, region, _s->Mode, _regions.Count) { Log = _log };
         compiler.Compile();
         RegionCode code = new(start, physical, _s->Mode, EntriesOf(region, page, _s->Mode, start), compiler.Exits);
-        if (_library is not null && !KeepsChanging(physical))
+        if (_library is not null)
         {
             RegionImage.Header counts = new() { Sites = _sites - firstSite, Instructions = all, NativeInstructions = native };
             ReadOnlySpan<byte> written = new(_memory.Write + start, _e.Position - start);

@@ -140,36 +140,6 @@ public sealed class LibraryTests : IDisposable
         }
     }
 
-    /// <summary>A guest that compiles, or never stops changing its code, would fill any memory.</summary>
-    [Fact]
-    public void WhatKeepsChangingIsNotKept()
-    {
-        using var both = new BothEngines(GuestMode.Long, Options);
-        both.Run(a =>
-        {
-            Label loop = a.CreateLabel();
-            a.mov(ecx, 0x200);
-            a.mov(edi, (uint)Guest.Data);
-            a.mov(__byte_ptr[rdi + 2], 0xC3);
-            a.Label(ref loop);
-            // One of eight operations on EAX with one of eight registers.
-            a.mov(edx, ecx);
-            a.and(edx, 7);
-            a.shl(edx, 3);
-            a.or(edx, 1);
-            a.mov(__byte_ptr[rdi], dl);
-            a.mov(edx, ecx);
-            a.and(edx, 0x38);
-            a.or(edx, 0xC0);
-            a.mov(__byte_ptr[rdi + 1], dl);
-            a.call(rdi);
-            a.dec(ecx);
-            a.jne(loop);
-        });
-        Assert.InRange(both.Statistics.Regions, 64, long.MaxValue);
-        Assert.InRange(_library.Describe()["regions added"], 1, 20);
-    }
-
     [Fact]
     public void ProcessorsMayAddAtOnce()
     {
