@@ -83,7 +83,7 @@ public sealed unsafe class GuestFile
             {
                 throw new GuestLoadException($"{path}: is larger than 2 GiB");
             }
-            return (Read(path, (int)info.Length), (int)info.Length, info.LastWriteTimeUtc);
+            return (ReadAll(path, (int)info.Length), (int)info.Length, info.LastWriteTimeUtc);
         }
         catch (UnauthorizedAccessException e)
         {
@@ -95,21 +95,24 @@ public sealed unsafe class GuestFile
         }
     }
 
-    private static nint Read(string path, int length)
+    private static nint ReadAll(string path, int length)
     {
         using SafeFileHandle file = File.OpenHandle(path);
         byte* bytes = (byte*)NativeMemory.Alloc((nuint)length);
-        for (int done = 0; done < length;)
+        try
         {
-            int count = RandomAccess.Read(file, new Span<byte>(bytes + done, length - done), done);
-            if (count == 0)
+            for (int done = 0; done < length;)
             {
-                NativeMemory.Free(bytes);
-                throw new EndOfStreamException("it became shorter meanwhile");
+                int count = RandomAccess.Read(file, new Span<byte>(bytes + done, length - done), done);
+                done += count != 0 ? count : throw new EndOfStreamException("it became shorter meanwhile");
             }
-            done += count;
+            return (nint)bytes;
         }
-        return (nint)bytes;
+        catch
+        {
+            NativeMemory.Free(bytes);
+            throw;
+        }
     }
 
     internal GuestLoadException Error(string reason) => new($"{OneLine(Name)}: {reason}");

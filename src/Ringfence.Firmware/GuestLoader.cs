@@ -20,18 +20,18 @@ public static class GuestLoader
         ArgumentNullException.ThrowIfNull(request);
         ArgumentOutOfRangeException.ThrowIfLessThan(request.Vcpus, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(request.Vcpus, BoardLayout.MaximumVcpus);
-        if (request.IsBios)
-        {
-            BootState bios = BiosLoader.Load(memory, request);
-            GC.KeepAlive(request);
-            return bios;
-        }
+        BootState state = request.IsBios ? BiosLoader.Load(memory, request) : LoadWithTables(memory, request);
+        // Its files' bytes go with it.
+        GC.KeepAlive(request);
+        return state;
+    }
+
+    private static BootState LoadWithTables(GuestMemory memory, LoadRequest request)
+    {
         IReadOnlyList<E820Entry> e820 = request.MemoryMap ?? MemoryMap.Build(memory);
         BootState state = LoadKernel(memory, request, e820);
         BiosDataArea.Store(memory, request.TextScreen);
         AcpiTables.Store(memory, request.Vcpus, request.VirtioDevices, request.TextScreen);
-        // Its files' bytes go with it.
-        GC.KeepAlive(request);
         return state;
     }
 

@@ -24,7 +24,7 @@ public static unsafe class HostVectors
     /// <summary>AVX.</summary>
     public static bool HasAvx { get; } = (s_kept & AvxState) == AvxState && (X86Base.CpuId(FeatureLeaf, 0).Ecx & AvxBit) != 0;
 
-    /// <summary>AVX-512 with what every processor for more than a few has had of it: opmasks of 64 bits, all widths.</summary>
+    /// <summary>AVX-512 as all but the first processors have it: opmasks of 64 bits, vectors of all widths.</summary>
     public static bool HasAvx512 { get; } = HasAvx && (s_kept & Avx512State) == Avx512State && (X86Base.CpuId(ExtendedFeatureLeaf, 0).Ebx & Avx512Bits) == Avx512Bits;
 
     private static ulong ReadXcr0()
