@@ -26,6 +26,7 @@ internal sealed class CommandLine
     private readonly Option<string?> _translationCache = Text("--translation-cache", "WHERE", "Keep translations for the next run: on, off or a folder [default: on]");
     private readonly Option<bool> _perfMap = new("--perf-map") { Description = "Name translated code for Linux's perf, in /tmp/perf-PID.map" };
     private readonly Option<bool> _verify = new("--verify") { Description = "Run each translated block on the interpreter too; end at the first difference" };
+    private readonly Option<bool> _countHits = new("--count-hits") { Description = "Count how often operands' pages were known at once, for the statistics; costs some speed" };
     private readonly Option<string?> _serial = Text("--serial", "WHERE", "First serial line: stdio, file:F or none [default: stdio]");
     private readonly Option<string?> _screen = Text("--screen", "KIND", "Display: text (a VGA in text mode, printed at the end) or none [default: none]");
     private readonly Option<string?> _timeout = Text("--timeout", "TIME", "End the guest after this time (60s, 2m, 500ms) with exit code 124");
@@ -65,7 +66,7 @@ internal sealed class CommandLine
         _showCpus = cpus;
         _runCommand = new Command("run", "Run a guest until it ends")
         {
-            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _kvmClock, _hyperV, _engine, _irqChip, _codeCache, _translationCache, _perfMap, _verify, _serial, _screen, _timeout, _stats, _trace, _debugExit,
+            _kernel, _bios, _initrd, _append, _memory, _cpus, _cpu, _kvmClock, _hyperV, _engine, _irqChip, _codeCache, _translationCache, _perfMap, _verify, _countHits, _serial, _screen, _timeout, _stats, _trace, _debugExit,
             _testDevice, _noReboot, _gdb, _sandbox, _verbose,
         };
         _doctorCommand = new Command("doctor", "Tell what this host can do for guests, what is missing, and how to get it") { _json };
@@ -163,6 +164,7 @@ internal sealed class CommandLine
             PerfMap = result.GetValue(_perfMap),
             Sandbox = result.GetValue(_sandbox),
             Verify = result.GetValue(_verify),
+            CountHits = result.GetValue(_countHits),
             Serial = result.GetValue(_serial),
             Screen = result.GetValue(_screen),
             Timeout = result.GetValue(_timeout),

@@ -84,7 +84,7 @@ internal static class RunCommand
                 error.WriteLine("ringfence: engine kvm: no other has what --irqchip asks for");
             }
         }
-        else if (name == EngineNames.Auto && !options.PerfMap && !options.Verify)
+        else if (name == EngineNames.Auto && options.LooksAtTranslations is null)
         {
             name = EngineChoice.Choose(EngineChoice.CacheFolder, out string why);
             if (options.Verbose)
@@ -110,11 +110,18 @@ internal static class RunCommand
             EngineNames.Translator => SoftwareOptions.Translator,
             _ => SoftwareOptions.Best,
         };
-        if ((options.PerfMap || options.Verify) && !mode.Translates)
+        if (options.LooksAtTranslations is { } look && !mode.Translates)
         {
-            throw new UsageException($"{(options.Verify ? "--verify" : "--perf-map")}: nothing is translated on this host");
+            throw new UsageException($"{look}: nothing is translated on this host");
         }
-        return new SoftwareEngine(mode with { CodeCache = options.CodeCache, PerfMap = options.PerfMap, Verify = options.Verify, Cache = options.TranslationCache is null ? null : cache });
+        return new SoftwareEngine(mode with
+        {
+            CodeCache = options.CodeCache,
+            PerfMap = options.PerfMap,
+            Verify = options.Verify,
+            CountsHits = options.CountHits,
+            Cache = options.TranslationCache is null ? null : cache,
+        });
     }
 
     private static int RunMachine(RunOptions options, IEngine engine, TranslationCache cache, TextWriter output, TextWriter error)

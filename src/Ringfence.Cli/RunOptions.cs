@@ -46,6 +46,7 @@ internal sealed record RunOptions
     public string? TranslationCache { get; init; }
     public bool PerfMap { get; init; }
     public bool Verify { get; init; }
+    public bool CountHits { get; init; }
     public SerialKind Serial { get; init; } = SerialKind.Stdio;
     public string? SerialFile { get; init; }
     public ScreenKind Screen { get; init; }
@@ -63,6 +64,9 @@ internal sealed record RunOptions
     public bool? Sandbox { get; init; }
     /// <summary>Where to wait for a debugger; null for none.</summary>
     public IPEndPoint? Gdb { get; init; }
+
+    /// <summary>An option that was given and looks at translated code; null for none.</summary>
+    public string? LooksAtTranslations => NameOfLook(Verify, PerfMap, CountHits);
 
     private static readonly string[] s_switch = ["on", "off"];
 
@@ -82,9 +86,10 @@ internal sealed record RunOptions
         {
             throw new UsageException("--bios: a BIOS image starts alone, without --kernel, --initrd and --append");
         }
-        if ((raw.PerfMap || raw.Verify) && raw.Engine is EngineNames.Interpreter or EngineNames.Kvm)
+        string? look = NameOfLook(raw.Verify, raw.PerfMap, raw.CountHits);
+        if (look is not null && raw.Engine is EngineNames.Interpreter or EngineNames.Kvm)
         {
-            throw new UsageException($"{(raw.Verify ? "--verify" : "--perf-map")}: it is for what is translated: not with --engine {raw.Engine}");
+            throw new UsageException($"{look}: it is for what is translated: not with --engine {raw.Engine}");
         }
         if (raw.Verify && raw.Cpus is not null && ParseCpus(raw.Cpus) != 1)
         {
@@ -95,7 +100,7 @@ internal sealed record RunOptions
             throw new UsageException("--perf-map: it is written by the threads that run the guest, which --sandbox on forbids");
         }
         InterruptChip irqChip = raw.IrqChip is null ? InterruptChip.User : s_irqChips[OneOf("--irqchip", "set-up", raw.IrqChip, [.. s_irqChips.Keys])];
-        if (irqChip != InterruptChip.User && (raw.Engine is not (null or EngineNames.Auto or EngineNames.Kvm) || raw.PerfMap || raw.Verify))
+        if (irqChip != InterruptChip.User && (raw.Engine is not (null or EngineNames.Auto or EngineNames.Kvm) || look is not null))
         {
             throw new UsageException($"--irqchip {raw.IrqChip}: only KVM has interrupt chips of its own: with --engine kvm");
         }
@@ -120,11 +125,12 @@ internal sealed record RunOptions
             TranslationCache = ParseTranslationCache(raw.TranslationCache),
             PerfMap = raw.PerfMap,
             Verify = raw.Verify,
+            CountHits = raw.CountHits,
             Serial = serial,
             SerialFile = serialFile,
             Screen = ParseScreen(raw.Screen),
             Timeout = raw.Timeout is null ? null : ParseTimeout(raw.Timeout),
-            Stats = raw.Stats,
+            Stats = raw.Stats || raw.CountHits,
             Trace = trace,
             TraceFile = traceFile,
             DebugExitPort = raw.DebugExit is null ? null : ParsePort(raw.DebugExit),
@@ -135,6 +141,8 @@ internal sealed record RunOptions
             Gdb = raw.Gdb is null ? null : ParseEndPoint(raw.Gdb),
         };
     }
+
+    private static string? NameOfLook(bool verify, bool perfMap, bool countHits) => verify ? "--verify" : perfMap ? "--perf-map" : countHits ? "--count-hits" : null;
 
     private static InitrdArgument ParseInitrd(string text)
     {
@@ -249,6 +257,7 @@ internal sealed record RawRunOptions
     public string? CodeCache { get; init; }
     public string? TranslationCache { get; init; }
     public string? Sandbox { get; init; }
+    public bool CountHits { get; init; }
     public bool PerfMap { get; init; }
     public bool Verify { get; init; }
     public string? Serial { get; init; }

@@ -9,14 +9,16 @@ namespace Ringfence.Cpu.Translator;
 public sealed unsafe partial class BlockTranslator
 {
     internal const int SiteBytes = 16;
-    /// <summary>A page whose code keeps changing is not worth taking from the library each time.</summary>
     private const int ManyDrops = 4;
+    /// <summary>A block of any length.</summary>
+    internal const int AnyBytes = 0;
 
     private readonly SharedTranslations? _library;
     private readonly List<RegionCode> _regions = [];
     private readonly Dictionary<ulong, PageTranslations> _pages = [];
+    /// <summary>How often a page's translations were dropped since the guest was last idle.</summary>
     private readonly Dictionary<ulong, int> _drops = [];
-    /// <summary>For images that are read from a file.</summary>
+    /// <summary>For images that are made, or read from a file.</summary>
     private byte[] _buffer = [];
     /// <summary>Stands for an instruction whose ops are not what they were.</summary>
     private Op* _left;
@@ -37,7 +39,7 @@ public sealed unsafe partial class BlockTranslator
         if (way is null)
         {
             byte* host = _processor.Mmu.HostPage(page);
-            if (host == null || !HasRoom || _drops.GetValueOrDefault(page) >= ManyDrops || Find(page, offset, host) is not { } found)
+            if (host == null || !HasRoom || KeepsChanging(page) || Find(page, offset, AnyBytes, host) is not { } found)
             {
                 return false;
             }
@@ -84,6 +86,9 @@ public sealed unsafe partial class BlockTranslator
         CollectionsMarshal.GetValueRefOrAddDefault(_drops, physicalPage, out _)++;
         return true;
     }
+
+    /// <summary>A page whose code keeps changing is not worth looking for in the library each time, nor its code worth keeping: there would be ever more of it.</summary>
+    private bool KeepsChanging(ulong page) => _drops.GetValueOrDefault(page) >= ManyDrops;
 
     internal RegionCode RegionAt(int number) => _regions[number];
 
@@ -141,7 +146,8 @@ public sealed unsafe partial class BlockTranslator
     private Way? WayTo(ulong page, int offset, uint mode) => _pages.TryGetValue(page, out PageTranslations? translations) ? translations.WayTo(offset, mode) : null;
 
     /// <summary>Looks for a block of the present mode in the library, and installs what it is part of.</summary>
-    private Way? Find(ulong physical, int offset, byte* page)
+    /// <param name="bytes">How long the block is, which depends on what follows it, or <see cref="AnyBytes"/>.</param>
+    private Way? Find(ulong physical, int offset, int bytes, byte* page)
     {
         if (_library is null || !_library.MayHave(_s->Mode, offset, new ReadOnlySpan<byte>(page, Region.PageBytes)))
         {
@@ -151,7 +157,7 @@ public sealed unsafe partial class BlockTranslator
         Buffer.MemoryCopy(page, _copy, Region.PageBytes, Region.PageBytes);
         ReadOnlySpan<byte> copy = new(_copy, Region.PageBytes);
         Span<int> moves = stackalloc int[RegionImage.MaximumFields];
-        if (_library.Find(_s->Mode, offset, copy, ref _buffer, moves) is not { } image)
+        if (_library.Find(_s->Mode, offset, bytes, copy, ref _buffer, moves) is not { } image)
         {
             return null;
         }
@@ -273,7 +279,6 @@ public sealed unsafe partial class BlockTranslator
     {
         _regions.Clear();
         _pages.Clear();
-        _drops.Clear();
     }
 
     /// <summary>What was made of one page.</summary>
@@ -297,11 +302,11 @@ public sealed unsafe partial class BlockTranslator
             return way;
         }
 
-        /// <summary>Null if the block has a way in already.</summary>
+        /// <summary>Null if the block has a way in already. A way into one that ends elsewhere is of no use to who knows where this one ends.</summary>
         public Way? TryAdd(RegionCode region, int block)
         {
             int offset = region.Entries[block].Offset;
-            return WayTo(offset, region.Mode) is null ? _ways[offset & (Chains - 1)] = new Way(region, block, _ways[offset & (Chains - 1)]) : null;
+            return WayTo(offset, region.Mode)?.Entry.Bytes != region.Entries[block].Bytes ? _ways[offset & (Chains - 1)] = new Way(region, block, _ways[offset & (Chains - 1)]) : null;
         }
     }
 

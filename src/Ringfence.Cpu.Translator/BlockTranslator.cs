@@ -30,6 +30,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
     private readonly int _start;
     private readonly int _siteLimit;
     private readonly PerfMap? _perfMap;
+    private readonly bool _countsHits;
     private readonly StoreLog? _log;
     /// <summary>The handler of ways in.</summary>
     private readonly delegate*<CpuState*, Op*, Op*> _enter;
@@ -42,7 +43,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
     private int _amended;
     private byte* _nowhere;
     private byte* _copy;
-    private readonly Site** _filled;
+    private readonly HostPages _filled;
 
     internal BlockTranslator(Processor processor, TranslatorOptions options)
     {
@@ -53,7 +54,8 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         _routines = new Routines(_e, options.Verify, (processor.Model.Features & CpuFeatures.PassedOn) != default);
         _kinds = new KindChoice(processor.State, new InstructionSet(processor.Model), options.Verify);
         Exits = new NativeExits(this, processor);
-        _library = options.Verify ? null : options.Library?.For(processor.Model, _e.Position);
+        _library = options.Verify ? null : options.Library?.For(processor.Model, _e.Position, options.CountsHits);
+        _countsHits = options.CountsHits;
         _perfMap = options.PerfMap ? new PerfMap() : null;
         _perfMap?.Add(_e, _routines, _e.Position);
         _enter = &NativeEntry.Enter;
@@ -69,11 +71,12 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         _nowhere = (byte*)NativeMemory.AlignedAlloc(2 * Region.PageBytes, Region.PageBytes);
         _copy = _nowhere + Region.PageBytes;
         NativeMemory.Clear(_nowhere, Region.PageBytes);
+        _filled = new HostPages((ulong)(options.Sites + JumpTable.Entries) * (ulong)sizeof(Site*));
         _s->Translated = new TranslatedState
         {
             Enter = (delegate* unmanaged<CpuState*, nint, Op*>)_e.Address(_routines.Enter),
             Locate = &NativeEntry.Locate,
-            Filled = _filled = (Site**)NativeMemory.Alloc((nuint)(options.Sites + JumpTable.Entries), (nuint)sizeof(Site*)),
+            Filled = (Site**)_filled.Address,
         };
         NewMissed();
         for (int i = 0; i < JumpTable.Entries; i++)
@@ -114,13 +117,19 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
             ["memory operands"] = _sites,
             ["entries"] = _s->Translated.Entries,
             ["site misses"] = _s->Translated.SiteMisses,
+            ["TLB misses"] = _s->Translated.TlbMisses,
             ["links made"] = _s->Translated.Links,
             ["jump table misses"] = _s->Translated.JumpMisses,
             ["flushes of sites"] = Statistics.SiteFlushes,
             ["blocks dropped"] = Statistics.Dropped,
             ["evictions"] = Statistics.Evictions,
+            ["given back when idle"] = Statistics.GivenBack,
             ["regions from the library"] = Statistics.Installed,
         };
+        if (_countsHits)
+        {
+            counts["site hits"] = _s->Translated.SiteHits;
+        }
         if (Verifier is { } verifier)
         {
             counts["instructions checked"] = verifier.Instructions;
@@ -154,7 +163,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
             return;
         }
         int offset = (int)(hot->AddressMask & PageMask);
-        if (Find(physical, offset, page) != null)
+        if (Find(physical, offset, (int)hot->Displacement, page) != null)
         {
             // Only if another processor has just written to it, is it no way in now.
             hot->Immediate = hot->Scale == HotBlock.Counts ? (ulong)Threshold : hot->Immediate;
@@ -184,14 +193,14 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         }
         int start = _e.Position;
         int firstSite = _sites;
-        RegionCompiler compiler = new(_e, _routines, this, page, region, _s->Mode, _regions.Count) { Log = _log };
+        RegionCompiler compiler = new(_e, _routines, this, page, region, _s->Mode, _regions.Count) { Log = _log, CountsHits = _countsHits };
         compiler.Compile();
         RegionCode code = new(start, physical, _s->Mode, EntriesOf(region, page, _s->Mode, start), compiler.Exits);
-        if (_library is not null)
+        if (_library is not null && !KeepsChanging(physical))
         {
             RegionImage.Header counts = new() { Sites = _sites - firstSite, Instructions = all, NativeInstructions = native };
             ReadOnlySpan<byte> written = new(_memory.Write + start, _e.Position - start);
-            _library.Add(RegionImage.Make(in counts, code, page, written, OffsetOf(firstSite) - Host.StateBias, compiler, _e));
+            _library.Add(RegionImage.Make(in counts, code, page, written, OffsetOf(firstSite) - Host.StateBias, compiler, _e, ref _buffer));
         }
         for (int i = 0; i < region.Blocks.Count; i++)
         {
@@ -216,6 +225,16 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         _released = 0;
         _amended = 0;
         _sites = 0;
+    }
+
+    public bool Remembers => _library is not null;
+
+    public void GiveBack()
+    {
+        Statistics.GivenBack++;
+        _regions.TrimExcess();
+        _drops.Clear();
+        _memory.GiveBack((_start + Region.PageBytes - 1) & ~(Region.PageBytes - 1));
     }
 
     public void TranslationsChanged()
@@ -302,7 +321,7 @@ public sealed unsafe partial class BlockTranslator : IBlockTranslator, ITranslat
         {
             NativeMemory.AlignedFree(_nowhere);
             _nowhere = null;
-            NativeMemory.Free(_filled);
+            _filled.Dispose();
             Verifier?.Dispose();
             _ops.Dispose();
             _passedOn?.Dispose();

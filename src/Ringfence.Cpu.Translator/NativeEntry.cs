@@ -48,6 +48,7 @@ internal static unsafe class NativeEntry
                 return (nint)s->Translated.Operand;
             }
         }
+        s->Translated.TlbMisses++;
         TlbEntry* entry = mmu.Locate(linear, Math.Abs(bytes), write ? AccessKind.Write : AccessKind.Read);
         if (entry == null)
         {

@@ -10,7 +10,6 @@ internal sealed unsafe class OpArena : IDisposable
 
     private readonly List<nint> _chunks = [];
     private int _used = ChunkOps;
-    private int _current = -1;
 
     ~OpArena() => Free();
 
@@ -18,20 +17,17 @@ internal sealed unsafe class OpArena : IDisposable
     {
         if (_used + count > ChunkOps)
         {
-            if (++_current == _chunks.Count)
-            {
-                _chunks.Add((nint)NativeMemory.Alloc(ChunkOps, (nuint)sizeof(Op)));
-            }
+            _chunks.Add((nint)NativeMemory.Alloc(ChunkOps, (nuint)sizeof(Op)));
             _used = 0;
         }
-        Op* op = (Op*)_chunks[_current] + _used;
+        Op* op = (Op*)_chunks[^1] + _used;
         _used += count;
         return op;
     }
 
     public void Clear()
     {
-        _current = -1;
+        Free();
         _used = ChunkOps;
     }
 

@@ -151,6 +151,8 @@ internal static unsafe partial class StateOffsets
 
     public static int Stores { get; } = Of(&Nowhere->Translated.Stores);
 
+    public static int SiteHits { get; } = Of(&Nowhere->Translated.SiteHits);
+
     public static int SiteMisses { get; } = Of(&Nowhere->Translated.SiteMisses);
 
     public static int Gpr(int number) => number * 8;

@@ -157,6 +157,11 @@ internal sealed unsafe partial class RegionCompiler
         _e.WithState(0x33, Host.Scratch, site + SiteOffsets.Tag);
         _e.Immediate(true, 7, Host.Scratch, Region.PageBytes - bytes);
         _e.Jump(Condition.Above, miss);
+        if (CountsHits)
+        {
+            // INC.
+            _e.Memory(true, 0xFF, 0, Host.State, StateOffsets.SiteHits - Host.StateBias);
+        }
         _e.WithState(0x03, Host.Address, site + SiteOffsets.Addend);
         _e.Bind(back);
         _cold.Add(() =>

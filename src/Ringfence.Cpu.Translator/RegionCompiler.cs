@@ -56,6 +56,9 @@ internal sealed unsafe partial class RegionCompiler
     /// <summary>What notes stores when translations are checked, or null.</summary>
     public StoreLog? Log { get; init; }
 
+    /// <summary>As of <see cref="TranslatorOptions"/>.</summary>
+    public bool CountsHits { get; init; }
+
     /// <summary>Ways out that lead to ops.</summary>
     public RegionExit[] Exits => [.. _exits];
 

@@ -13,9 +13,10 @@ namespace Ringfence.Cpu.Translator;
 /// <param name="PerfMap">Names translations for Linux's perf, in /tmp/perf-PID.map.</param>
 /// <param name="Verify">Runs each translated block on the interpreter too; a difference is a <see cref="TranslationDifferenceException"/>. Nobody else may
 /// write to guest memory meanwhile: one processor only.</param>
+/// <param name="CountsHits">Counts how often a site knows the page, which costs some speed.</param>
 /// <param name="Library">Where translations are kept for other processors and other runs; null for nowhere. Not used where translations are checked.</param>
 public sealed record TranslatorOptions(int CodeBytes = 64 << 20, int Threshold = 24, int Sites = 1 << 20, bool PerfMap = false, bool Verify = false,
-    TranslationLibrary? Library = null)
+    bool CountsHits = false, TranslationLibrary? Library = null)
 {
     /// <summary>As many as that much code may come to need.</summary>
     public static int SitesFor(int codeBytes) => Math.Max(codeBytes / 64, 1 << 14);
@@ -40,6 +41,9 @@ public sealed class TranslatorStatistics
 
     /// <summary>How often the memory for translations was full.</summary>
     public long Evictions { get; internal set; }
+
+    /// <summary>How often all translations were given back, for the guest was idle.</summary>
+    public long GivenBack { get; internal set; }
 
     /// <summary>Blocks whose code was changed.</summary>
     public long Dropped { get; internal set; }

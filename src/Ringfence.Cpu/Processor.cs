@@ -22,6 +22,7 @@ public sealed unsafe partial class Processor : IDisposable
     private readonly Func<ushort, int, uint> _readPort;
     private readonly Action<ushort, int, uint> _writePort;
     private readonly IClock _clock;
+    private readonly HostPages _state;
     private GCHandle _self;
     /// <summary>Of <see cref="Attentions.AnyNmi"/>: NMIs that wait until the one that is being handled has ended. Only while the processor runs.</summary>
     private int _heldNmis;
@@ -47,8 +48,8 @@ public sealed unsafe partial class Processor : IDisposable
         Model = model;
         ApicId = apicId;
         _self = GCHandle.Alloc(this);
-        State = (CpuState*)NativeMemory.AlignedAlloc(StateBytes + (translators?.StateBytes ?? 0), 4096);
-        *State = default;
+        _state = new HostPages(StateBytes + (translators?.StateBytes ?? 0));
+        State = (CpuState*)_state.Address;
         State->Owner = GCHandle.ToIntPtr(_self);
         CpuidAnswers = new CpuidAnswers(this);
         shared ??= new SharedCode(memory);
@@ -211,6 +212,12 @@ public sealed unsafe partial class Processor : IDisposable
         Debugging.Update();
         NoteInterrupts();
     }
+
+    /// <summary>Bytes of decoded code that <see cref="GiveBackCode"/> would give back with little loss; 0 if it would all have to be translated again.</summary>
+    public long SpareCodeBytes => Translator is { Remembers: true } ? Blocks.Bytes : 0;
+
+    /// <summary>Forgets what was made of the guest's code. To be called between instructions, by the processor's own thread.</summary>
+    public void GiveBackCode() => Blocks.GiveBack();
 
     /// <summary>The MSRs that hold something and are not fields of <see cref="State"/> that have a name of their own elsewhere.</summary>
     public IReadOnlyDictionary<uint, ulong> SaveMsrs() => Msrs.Save();
@@ -745,7 +752,7 @@ public sealed unsafe partial class Processor : IDisposable
 
     private void Free()
     {
-        NativeMemory.AlignedFree(State);
+        _state.Dispose();
         State = null;
         if (_self.IsAllocated)
         {

@@ -27,7 +27,7 @@ public sealed class SoftwareEngine(SoftwareOptions? mode = null) : IEngine
         {
             throw new ArgumentException("checked translations are for one processor: others would change memory between one run and the other", nameof(options));
         }
-        TranslatorOptions translation = new(_mode.CodeCache, _mode.Threshold, TranslatorOptions.SitesFor(_mode.CodeCache), _mode.PerfMap, _mode.Verify,
+        TranslatorOptions translation = new(_mode.CodeCache, _mode.Threshold, TranslatorOptions.SitesFor(_mode.CodeCache), _mode.PerfMap, _mode.Verify, _mode.CountsHits,
             _mode.Cache?.Library ?? (options.Vcpus > 1 ? new TranslationLibrary() : null));
         ITranslatorFactory? translators = _mode.Translates ? new TranslatorFactory(translation) : null;
         return new SoftwareVm(options, CpuDescriptions.Parse(options, _mode.Translates), translators);

@@ -29,6 +29,9 @@ public sealed record SoftwareOptions
     /// <summary>Names translations for Linux's perf, in /tmp/perf-PID.map.</summary>
     public bool PerfMap { get; init; }
 
+    /// <summary>Counts how often an operand's page was known at once, which costs some speed.</summary>
+    public bool CountsHits { get; init; }
+
     /// <summary>Runs each translated block on the interpreter too, and ends the machine at the first difference. One processor only.</summary>
     public bool Verify { get; init; }
 

@@ -19,6 +19,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
     /// <summary>Null where guest code runs in our own.</summary>
     private readonly IGuestRunner? _runner;
     private readonly double _clockHertz;
+    private readonly IdleMemory _idle;
     private const int InitPending = 0x100;
     private const int SipiPending = 0x200;
     private long _running;
@@ -41,6 +42,7 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
         Processor.PrepareAsFirmware();
         _activity = index != 0 ? VcpuActivity.WaitingForSipi : VcpuActivity.Active;
         _clockHertz = platform.ClockHertz;
+        _idle = new IdleMemory(Processor);
         try
         {
             _runner = runners?.Create(Processor, this);
@@ -377,7 +379,10 @@ internal sealed unsafe class SoftwareVcpu : IVcpu, IProcessorBus, IProcessorTrac
             {
                 return;
             }
-            _wake.Wait();
+            if (!_wake.Wait(_idle.Due()))
+            {
+                _idle.GiveBack();
+            }
         }
     }
 }

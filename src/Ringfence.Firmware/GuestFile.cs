@@ -1,5 +1,5 @@
-using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Ringfence.Host;
 
 namespace Ringfence.Firmware;
 
@@ -10,7 +10,7 @@ public sealed unsafe class GuestFile
     private readonly ReadOnlyMemory<byte> _given;
     private readonly DateTime? _written;
     /// <summary>What was read. Not the collector's: it would hardly ever come to take back as much as a kernel needs.</summary>
-    private byte* _read;
+    private HostPages? _read;
 
     public GuestFile(string name, ReadOnlyMemory<byte> bytes)
     {
@@ -22,19 +22,16 @@ public sealed unsafe class GuestFile
     private GuestFile(string path)
     {
         Name = path;
-        (nint bytes, int length, _written) = Read(path);
-        _read = (byte*)bytes;
+        (_read, int length, _written) = Read(path);
         Length = (ulong)length;
     }
-
-    ~GuestFile() => Release();
 
     /// <summary>The path as the user gave it, or any other name.</summary>
     public string Name { get; }
 
     /// <summary>Good as long as this object is, and until <see cref="Release"/>.</summary>
     /// <exception cref="GuestLoadException">The file has changed since it was opened, or cannot be read any more.</exception>
-    public ReadOnlySpan<byte> Bytes => _written == null ? _given.Span : new ReadOnlySpan<byte>(_read == null ? ReadAgain() : _read, (int)Length);
+    public ReadOnlySpan<byte> Bytes => _written == null ? _given.Span : new ReadOnlySpan<byte>((_read ?? ReadAgain()).Address, (int)Length);
 
     public ulong Length { get; }
 
@@ -45,14 +42,13 @@ public sealed unsafe class GuestFile
     /// <summary>What is on disk is not needed in memory for now.</summary>
     public void Release()
     {
-        NativeMemory.Free(_read);
+        _read?.Dispose();
         _read = null;
     }
 
-    private byte* ReadAgain()
+    private HostPages ReadAgain()
     {
-        (nint bytes, int length, DateTime written) = Read(Name);
-        _read = (byte*)bytes;
+        (_read, int length, DateTime written) = Read(Name);
         if (written != _written || (ulong)length != Length)
         {
             Release();
@@ -61,7 +57,7 @@ public sealed unsafe class GuestFile
         return _read;
     }
 
-    private static (nint Bytes, int Length, DateTime Written) Read(string path)
+    private static (HostPages Bytes, int Length, DateTime Written) Read(string path)
     {
         if (Directory.Exists(path))
         {
@@ -95,22 +91,22 @@ public sealed unsafe class GuestFile
         }
     }
 
-    private static nint ReadAll(string path, int length)
+    private static HostPages ReadAll(string path, int length)
     {
         using SafeFileHandle file = File.OpenHandle(path);
-        byte* bytes = (byte*)NativeMemory.Alloc((nuint)length);
+        HostPages bytes = new((ulong)length);
         try
         {
             for (int done = 0; done < length;)
             {
-                int count = RandomAccess.Read(file, new Span<byte>(bytes + done, length - done), done);
+                int count = RandomAccess.Read(file, new Span<byte>(bytes.Address + done, length - done), done);
                 done += count != 0 ? count : throw new EndOfStreamException("it became shorter meanwhile");
             }
-            return (nint)bytes;
+            return bytes;
         }
         catch
         {
-            NativeMemory.Free(bytes);
+            bytes.Dispose();
             throw;
         }
     }

@@ -29,6 +29,9 @@ public sealed unsafe class CodeMemory : IDisposable
     /// as this process's.</summary>
     public void ReleaseWritten(int from, int to) => LibC.Discard(Write + from, (ulong)(to - from));
 
+    /// <summary>Gives the host back what lies from an offset on, a multiple of the page size: nothing there is run any more.</summary>
+    public void GiveBack(int from) => LibC.Remove(Write + from, (ulong)(Size - from));
+
     public void Dispose()
     {
         Free();

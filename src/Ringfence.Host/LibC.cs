@@ -14,6 +14,7 @@ internal static unsafe class LibC
     private const int MapNoReserve = 0x4000;
     private const int RemapMayMove = 1;
     private const int AdviseDoNotNeed = 4;
+    private const int AdviseRemove = 9;
     private const int AdviseHugePage = 14;
     private const int ClockMonotonic = 1;
     private const int TimerCloseOnExec = 0x80000;
@@ -21,16 +22,21 @@ internal static unsafe class LibC
     private const int Interrupted = 4;
     private const long NanosecondsPerSecond = 1_000_000_000;
 
-    public static byte* MapAnonymous(ulong size)
+    /// <exception cref="InsufficientMemoryException">The host refuses.</exception>
+    public static byte* MapPages(ulong size)
     {
         void* address = mmap(null, (nuint)size, ProtRead | ProtWrite, MapPrivate | MapAnonymousFlag | MapNoReserve, -1, 0);
-        if (address == (void*)-1)
-        {
-            throw new InsufficientMemoryException($"the host refuses to map {size >> 20} MiB: {Marshal.GetLastPInvokeErrorMessage()}");
-        }
+        return address != (void*)-1 ? (byte*)address
+            : throw new InsufficientMemoryException($"the host refuses to map {size >> 20} MiB: {Marshal.GetLastPInvokeErrorMessage()}");
+    }
+
+    /// <exception cref="InsufficientMemoryException">The host refuses.</exception>
+    public static byte* MapAnonymous(ulong size)
+    {
+        byte* address = MapPages(size);
         // Guest accesses are random over the whole of RAM: large pages spare host TLB misses. Advice only.
         _ = madvise(address, (nuint)size, AdviseHugePage);
-        return (byte*)address;
+        return address;
     }
 
     /// <summary>Code that can be called, for the life of the process; null if the host does not allow that.</summary>
@@ -78,9 +84,14 @@ internal static unsafe class LibC
     }
 
     /// <summary>Gives the pages of a private anonymous mapping back: they read as zeros again. A shared one only loses sight of them, until it looks again.</summary>
-    public static void Discard(byte* address, ulong size)
+    public static void Discard(byte* address, ulong size) => Advise(address, size, AdviseDoNotNeed);
+
+    /// <summary>Gives the pages of a shared anonymous mapping back: they read as zeros again wherever they are mapped.</summary>
+    public static void Remove(byte* address, ulong size) => Advise(address, size, AdviseRemove);
+
+    private static void Advise(byte* address, ulong size, int advice)
     {
-        if (madvise(address, (nuint)size, AdviseDoNotNeed) != 0)
+        if (madvise(address, (nuint)size, advice) != 0)
         {
             throw new InvalidOperationException($"the host refuses to take memory back: {Marshal.GetLastPInvokeErrorMessage()}");
         }

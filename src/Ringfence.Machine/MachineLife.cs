@@ -33,8 +33,7 @@ internal sealed class MachineLife : IDisposable
         IVm? vm = null;
         try
         {
-            BootState boot = GuestLoader.Load(memory, request);
-            request.Release();
+            BootState boot = Load(memory, request);
             Sink sink = new(memory);
             board = new Board(spec, _clock, sink, sink, battery, End);
             vm = engine.CreateVm(new VmOptions(memory, _clock, board, spec.Cpu, spec.Cpus, spec.Trace, spec.MeasureTime, spec.KvmClock, spec.HyperV, board.Chips));
@@ -97,6 +96,18 @@ internal sealed class MachineLife : IDisposable
 
     /// <summary>Ends it from outside. Any thread.</summary>
     public void Stop() => End(new MachineEnd(MachineEndKind.Stopped));
+
+    private static BootState Load(GuestMemory memory, LoadRequest request)
+    {
+        try
+        {
+            return GuestLoader.Load(memory, request);
+        }
+        finally
+        {
+            request.Release();
+        }
+    }
 
     /// <summary>The processor as firmware left it, at the guest's entry.</summary>
     private static VcpuState Enter(VcpuState vcpu, BootState boot)

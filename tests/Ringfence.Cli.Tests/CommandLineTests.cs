@@ -33,7 +33,7 @@ public sealed class CommandLineTests
     {
         RunOptions options = Parse(
             "run", "--kernel", "k", "--initrd", "a", "--initrd", "b,x y,z", "--append", "console=ttyS0 quiet", "--memory", "1G", "--cpus", "2",
-            "--cpu", "x86-64-v1,-sse2", "--engine", "translator", "--code-cache", "32M", "--translation-cache", "there", "--perf-map", "--serial", "file:out", "--screen", "text", "--timeout", "60s", "--stats", "--trace", "exits:t",
+            "--cpu", "x86-64-v1,-sse2", "--engine", "translator", "--code-cache", "32M", "--translation-cache", "there", "--perf-map", "--count-hits", "--serial", "file:out", "--screen", "text", "--timeout", "60s", "--stats", "--trace", "exits:t",
             "--debug-exit", "0xf4", "--test-device", "--no-reboot", "--gdb", "127.0.0.1:1234");
         Assert.Equal("k", options.Kernel);
         Assert.Equal([new InitrdArgument("a", ""), new InitrdArgument("b", "x y,z")], options.Initrds);
@@ -52,6 +52,7 @@ public sealed class CommandLineTests
         Assert.Equal(EngineChoice.CacheFolder, Parse("run", "--translation-cache", "on").TranslationCache);
         Assert.Equal(EngineChoice.CacheFolder, Parse("run").TranslationCache);
         Assert.True(options.PerfMap);
+        Assert.True(options.CountHits);
         Assert.True(Parse("run", "--verify").Verify);
         Assert.Equal((SerialKind.File, "out"), (options.Serial, options.SerialFile));
         Assert.Equal(ScreenKind.Text, options.Screen);
@@ -133,6 +134,7 @@ public sealed class CommandLineTests
     [InlineData("--translation-cache: the name of the file is empty", "run", "--translation-cache", "")]
     [InlineData("--verify: it is for what is translated", "run", "--verify", "--engine", "interpreter")]
     [InlineData("--perf-map: it is for what is translated", "run", "--perf-map", "--engine", "interpreter")]
+    [InlineData("--count-hits: it is for what is translated", "run", "--count-hits", "--engine", "kvm")]
     [InlineData("--verify: for one processor only", "run", "--verify", "--cpus", "4")]
     [InlineData("--serial: 'tcp:1'", "run", "--serial", "tcp:1")]
     [InlineData("--serial: the name of the file is empty", "run", "--serial", "file:")]
@@ -157,7 +159,7 @@ public sealed class CommandLineTests
         (int code, string output, string error) = Invoke("run", "--help");
         Assert.Equal(0, code);
         Assert.Equal("", error);
-        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--kvm-clock", "--hyperv", "--engine", "--irqchip", "--code-cache", "--translation-cache", "--perf-map", "--verify", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
+        foreach (string option in (string[])["--kernel", "--bios", "--initrd", "--append", "--memory", "--cpus", "--cpu", "--kvm-clock", "--hyperv", "--engine", "--irqchip", "--code-cache", "--translation-cache", "--perf-map", "--verify", "--count-hits", "--serial", "--screen", "--timeout", "--stats", "--trace", "--debug-exit", "--gdb"])
         {
             Assert.Contains(option + " ", output, StringComparison.Ordinal);
         }

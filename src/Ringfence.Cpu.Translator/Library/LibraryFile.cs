@@ -113,18 +113,23 @@ internal sealed class LibraryFile : IDisposable
     public int Read(int number, ref byte[] buffer)
     {
         ref readonly Record record = ref _records[number];
-        if (buffer.Length < record.Bytes)
+        return Read(_file, record.Offset, record.Bytes, ref buffer) && Checksum.Of(buffer.AsSpan(0, record.Bytes)) == record.Sum ? record.Bytes : 0;
+    }
+
+    /// <param name="buffer">Becomes larger if it must.</param>
+    public static bool Read(SafeFileHandle file, long offset, int bytes, ref byte[] buffer)
+    {
+        if (buffer.Length < bytes)
         {
-            buffer = new byte[record.Bytes * 2];
+            buffer = new byte[bytes * 2];
         }
-        Span<byte> bytes = buffer.AsSpan(0, record.Bytes);
         try
         {
-            return ReadWhole(_file, bytes, record.Offset) && Checksum.Of(bytes) == record.Sum ? record.Bytes : 0;
+            return ReadWhole(file, buffer.AsSpan(0, bytes), offset);
         }
         catch (IOException)
         {
-            return 0;
+            return false;
         }
     }
 
@@ -135,10 +140,10 @@ internal sealed class LibraryFile : IDisposable
     /// <summary>Whether so much is new that it should be kept.</summary>
     public static bool IsWorthwhile(long bytes, LibraryFile? old) => bytes > 0 && bytes >= (old?._records.Sum(record => (long)record.Bytes) ?? 0) / WorthwhileShare;
 
-    /// <summary>Writes a file that takes the place of what is there: what is new, what of the old file was used, and of the rest what is not too old, as much
+    /// <summary>Writes a file that takes the place of what is there: what of the old file was used, what is new, and of the rest what is not too old, as much
     /// as there is room for. Nothing happens where the host does not let us.</summary>
     /// <returns>Its bytes.</returns>
-    public static long Write(string path, Digest identity, LibraryFile? old, IReadOnlyList<RegionImage> images, long limit)
+    public static long Write(string path, Digest identity, LibraryFile? old, IEnumerable<RegionImage> images, long limit)
     {
         string part = $"{path}.{Environment.ProcessId}";
         try
@@ -155,11 +160,15 @@ internal sealed class LibraryFile : IDisposable
             using (FileStream stream = new(part, options))
             {
                 Writer writer = new(stream, limit);
+                old?.CopyTo(writer, 0);
                 foreach (RegionImage image in images)
                 {
                     writer.Add(image, 0);
                 }
-                old?.CopyTo(writer);
+                for (int age = 1; age <= OldAge; age++)
+                {
+                    old?.CopyTo(writer, age);
+                }
                 writer.Finish(identity);
                 length = stream.Length;
             }
@@ -186,25 +195,21 @@ internal sealed class LibraryFile : IDisposable
         }
     }
 
-    private void CopyTo(Writer writer)
+    /// <param name="age">Runs since what is copied was of use.</param>
+    private void CopyTo(Writer writer, int age)
     {
         byte[] buffer = [];
-        // Those that were of use first.
-        for (int least = 0; least <= OldAge; least++)
+        for (int number = 0; number < Count; number++)
         {
-            for (int number = 0; number < Count; number++)
+            if (age != (_used[number] ? 0 : _records[number].Age + 1))
             {
-                int age = _used[number] ? 0 : _records[number].Age + 1;
-                if (age != least)
-                {
-                    continue;
-                }
-                int length = Read(number, ref buffer);
-                // What it says of routines was looked at when it was used, or will be.
-                if (RegionImage.Read(buffer, length, int.MaxValue) is { } image)
-                {
-                    writer.Add(image, age);
-                }
+                continue;
+            }
+            int length = Read(number, ref buffer);
+            // What it says of routines was looked at when it was used, or will be.
+            if (RegionImage.Read(buffer, length, int.MaxValue) is { } image)
+            {
+                writer.Add(image, age);
             }
         }
     }
@@ -266,7 +271,8 @@ internal sealed class LibraryFile : IDisposable
         public void Add(RegionImage image, int age)
         {
             ReadOnlySpan<byte> bytes = image.All;
-            if (_at + bytes.Length > limit)
+            long tables = ((_records.Count + 1L) * Unsafe.SizeOf<Record>()) + ((_places.Count + (long)image.Entries.Length) * Unsafe.SizeOf<Place>());
+            if (_at + bytes.Length + tables > limit)
             {
                 return;
             }

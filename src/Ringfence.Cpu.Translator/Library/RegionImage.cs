@@ -246,10 +246,11 @@ internal sealed class RegionImage
 
     /// <summary>Makes an image of code that has just been written.</summary>
     /// <param name="counts">What of the header others do not tell.</param>
+    /// <param name="bytes">To make it in. Becomes larger if it must.</param>
     /// <param name="code">The code where it lies, from the region's start on.</param>
     /// <param name="firstSite">What displacements of the region's first site are.</param>
     public static unsafe RegionImage Make(in Header counts, RegionCode region, byte* page, ReadOnlySpan<byte> code, int firstSite,
-        RegionCompiler compiler, Emitter emitter)
+        RegionCompiler compiler, Emitter emitter, ref byte[] bytes)
     {
         (List<int> siteReferences, List<int> routineReferences) = (emitter.SiteReferences, emitter.RoutineReferences);
         (ImageField[] fields, FieldReference[] fieldReferences) = FieldsOf(region, compiler);
@@ -268,7 +269,10 @@ internal sealed class RegionImage
         int size = Unsafe.SizeOf<Header>() + (head.Entries * Unsafe.SizeOf<RegionEntry>()) + (head.Exits * Unsafe.SizeOf<RegionExit>())
             + (head.Fields * Unsafe.SizeOf<ImageField>()) + (head.FieldReferences * Unsafe.SizeOf<FieldReference>())
             + ((head.SiteReferences + head.RoutineReferences) * sizeof(int)) + head.GuestBytes + head.CodeBytes;
-        byte[] bytes = new byte[size];
+        if (bytes.Length < size)
+        {
+            bytes = new byte[size * 2];
+        }
         MemoryMarshal.Write(bytes, in head);
         RegionImage image = new(bytes, size);
         region.Entries.CopyTo(MemoryMarshal.Cast<byte, RegionEntry>(bytes.AsSpan(Unsafe.SizeOf<Header>()))[..head.Entries]);

@@ -16,8 +16,7 @@ internal sealed class SharedTranslations : IDisposable
     /// <summary>What this run has added, by the first bits of keys. Only ever added to, with the lock held; read without.</summary>
     private readonly Node?[] _nodes = new Node?[1 << BucketBits];
     private readonly Lock _adding = new();
-    private readonly List<RegionImage> _added = [];
-    private long _bytes;
+    private readonly AddedImages _added;
 
     /// <param name="path">Null for no file.</param>
     public SharedTranslations(string? path, Digest identity, int routines, int limit, Action<string>? complaint)
@@ -26,6 +25,7 @@ internal sealed class SharedTranslations : IDisposable
         _identity = identity;
         _routines = routines;
         _limit = limit;
+        _added = new AddedImages(path is null ? null : Path.GetDirectoryName(path));
         if (path is not null)
         {
             _file = LibraryFile.Open(path, identity, out string? wrong);
@@ -69,9 +69,10 @@ internal sealed class SharedTranslations : IDisposable
     }
 
     /// <summary>A region that has the block at an offset of a page, all of whose blocks are there as they were.</summary>
+    /// <param name="bytes">How long the block is, or <see cref="BlockTranslator.AnyBytes"/>.</param>
     /// <param name="buffer">For what is read from the file. What is returned is good until it is used again.</param>
     /// <param name="moves">As of <see cref="RegionImage.IsOf"/>.</param>
-    public RegionImage? Find(uint mode, int offset, ReadOnlySpan<byte> page, ref byte[] buffer, Span<int> moves)
+    public RegionImage? Find(uint mode, int offset, int bytes, ReadOnlySpan<byte> page, ref byte[] buffer, Span<int> moves)
     {
         foreach (byte length in TranslationLibrary.KeyLengths)
         {
@@ -81,12 +82,12 @@ internal sealed class SharedTranslations : IDisposable
             }
             for (Node? node = Volatile.Read(ref _nodes[Bucket(key)]); node is not null; node = node.Next)
             {
-                if (node.Key == key && Fits(node.Image, mode, offset, page, moves))
+                if (node.Key == key && _added.Read(node.Image, _routines, ref buffer) is { } added && Fits(added, mode, offset, bytes, page, moves))
                 {
-                    return node.Image;
+                    return added;
                 }
             }
-            if (_file is not null && FindInFile(_file, key, mode, offset, page, ref buffer, moves) is { } image)
+            if (_file is not null && FindInFile(_file, key, mode, offset, bytes, page, ref buffer, moves) is { } image)
             {
                 return image;
             }
@@ -98,34 +99,20 @@ internal sealed class SharedTranslations : IDisposable
     {
         lock (_adding)
         {
-            if (_bytes + image.Length > _limit)
-            {
-                return;
-            }
-            bool found = false;
+            AddedImages.Place? place = null;
             foreach (ref readonly RegionEntry entry in image.Entries)
             {
-                if (entry.IsWitness)
+                if (entry.IsWitness || !HasRoomFor(entry.Key, out Node? first))
                 {
                     continue;
                 }
-                ref Node? first = ref _nodes[Bucket(entry.Key)];
-                int alike = 0;
-                for (Node? node = first; node is not null; node = node.Next)
+                place ??= _added.Bytes + image.Length > _limit ? null : _added.Add(image);
+                if (place is null)
                 {
-                    alike += node.Key == entry.Key ? 1 : 0;
+                    return;
                 }
-                if (alike < MaximumAlike)
-                {
-                    Volatile.Write(ref first, new Node(entry.Key, image, first));
-                    _keys.Add(entry.Key);
-                    found = true;
-                }
-            }
-            if (found)
-            {
-                _bytes += image.Length;
-                _added.Add(image);
+                Volatile.Write(ref _nodes[Bucket(entry.Key)], new Node(entry.Key, place, first));
+                _keys.Add(entry.Key);
             }
         }
     }
@@ -134,23 +121,39 @@ internal sealed class SharedTranslations : IDisposable
     {
         lock (_adding)
         {
-            if (_path is not null && LibraryFile.IsWorthwhile(_bytes, _file))
+            if (_path is not null && LibraryFile.IsWorthwhile(_added.Bytes, _file))
             {
-                Written = LibraryFile.Write(_path, _identity, _file, _added, _limit);
+                Written = LibraryFile.Write(_path, _identity, _file, _added.All(), _limit);
             }
         }
     }
 
-    public void Dispose() => _file?.Dispose();
+    public void Dispose()
+    {
+        _file?.Dispose();
+        _added.Dispose();
+    }
 
     private static int Bucket(ulong key) => (int)(key >> (64 - BucketBits));
 
-    private RegionImage? FindInFile(LibraryFile file, ulong key, uint mode, int offset, ReadOnlySpan<byte> page, ref byte[] buffer, Span<int> moves)
+    /// <param name="first">Of those that begin with the same bits.</param>
+    private bool HasRoomFor(ulong key, out Node? first)
+    {
+        int alike = 0;
+        first = _nodes[Bucket(key)];
+        for (Node? node = first; node is not null; node = node.Next)
+        {
+            alike += node.Key == key ? 1 : 0;
+        }
+        return alike < MaximumAlike;
+    }
+
+    private RegionImage? FindInFile(LibraryFile file, ulong key, uint mode, int offset, int bytes, ReadOnlySpan<byte> page, ref byte[] buffer, Span<int> moves)
     {
         for (int place = file.First(key); file.IsAt(place, key, out int record); place++)
         {
             int length = file.Read(record, ref buffer);
-            if (RegionImage.Read(buffer, length, _routines) is { } image && Fits(image, mode, offset, page, moves))
+            if (RegionImage.Read(buffer, length, _routines) is { } image && Fits(image, mode, offset, bytes, page, moves))
             {
                 file.NoteUse(record);
                 return image;
@@ -159,7 +162,7 @@ internal sealed class SharedTranslations : IDisposable
         return null;
     }
 
-    private static bool Fits(RegionImage image, uint mode, int offset, ReadOnlySpan<byte> page, Span<int> moves)
+    private static bool Fits(RegionImage image, uint mode, int offset, int bytes, ReadOnlySpan<byte> page, Span<int> moves)
     {
         if (image.Head.Mode != mode || !image.IsOf(page, moves))
         {
@@ -167,7 +170,7 @@ internal sealed class SharedTranslations : IDisposable
         }
         foreach (ref readonly RegionEntry entry in image.Entries)
         {
-            if (entry.Offset == offset && !entry.IsWitness)
+            if (entry.Offset == offset && (bytes == BlockTranslator.AnyBytes || entry.Bytes == bytes) && !entry.IsWitness)
             {
                 return true;
             }
@@ -175,11 +178,11 @@ internal sealed class SharedTranslations : IDisposable
         return false;
     }
 
-    private sealed class Node(ulong key, RegionImage image, Node? next)
+    private sealed class Node(ulong key, AddedImages.Place image, Node? next)
     {
         public ulong Key => key;
 
-        public RegionImage Image => image;
+        public AddedImages.Place Image => image;
 
         public Node? Next => next;
     }

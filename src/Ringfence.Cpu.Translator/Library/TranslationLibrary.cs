@@ -19,6 +19,7 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
     public const int DefaultLimit = 64 << 20;
 
     private readonly ConcurrentDictionary<string, SharedTranslations> _byIdentity = [];
+    private int _disposed;
 
     /// <summary>Told of files that cannot be used.</summary>
     public Action<string>? Complaint { get; init; }
@@ -34,6 +35,10 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
     /// <summary>Writes what is new to the folder, if that is worthwhile.</summary>
     public void Dispose()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+        {
+            return;
+        }
         foreach (SharedTranslations shared in _byIdentity.Values)
         {
             shared.Save();
@@ -42,7 +47,8 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
     }
 
     /// <param name="routines">Where the routines end in the code memory.</param>
-    internal SharedTranslations For(CpuModel model, int routines) => _byIdentity.GetOrAdd(Identity(model, routines), identity =>
+    /// <param name="countsHits">As of <see cref="TranslatorOptions"/>.</param>
+    internal SharedTranslations For(CpuModel model, int routines, bool countsHits) => _byIdentity.GetOrAdd(Identity(model, routines, countsHits), identity =>
     {
         Digest sum = Checksum.Of(Encoding.UTF8.GetBytes(identity));
         string? path = folder is null ? null : Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"translations-{sum.Low:x16}.bin"));
@@ -80,14 +86,14 @@ public sealed class TranslationLibrary(string? folder = null, int limit = Transl
     }
 
     /// <summary>All that host code depends on beside the guest's: any other build is another program.</summary>
-    private static string Identity(CpuModel model, int routines)
+    private static string Identity(CpuModel model, int routines, bool countsHits)
     {
         StringBuilder text = new();
         foreach (Type type in (Type[])[typeof(TranslationLibrary), typeof(Processor), typeof(CodeMemory), typeof(Iced.Intel.Decoder)])
         {
             text.Append(type.Module.ModuleVersionId).Append(' ');
         }
-        text.Append(Environment.Version).Append(' ').Append(routines).Append(' ').Append(HostVectors.HasAvx).Append(HostVectors.HasAvx512);
+        text.Append(Environment.Version).Append(' ').Append(routines).Append(' ').Append(countsHits).Append(HostVectors.HasAvx).Append(HostVectors.HasAvx512);
         text.Append(CultureInfo.InvariantCulture, $" {model.Vendor} {model.Signature:x} {string.Join(',', model.Features.Members().Select(feature => (int)feature))} {model.OffersKvmClock}");
         if (X86Base.IsSupported)
         {

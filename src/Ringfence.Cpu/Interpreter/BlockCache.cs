@@ -35,7 +35,8 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>Set beside an address, which may be 0.</summary>
     private const ulong WritableAtOne = 2;
     private readonly JumpCacheEntry* _jumpCache;
-    private Op* _arena;
+    private readonly HostPages _ops = new(ArenaOps * (ulong)sizeof(Op));
+    private readonly Op* _arena;
     private int _used;
 
     public BlockCache(Processor processor, CpuState* state, GuestMemory memory, SharedCode shared)
@@ -46,7 +47,7 @@ internal sealed unsafe class BlockCache : IDisposable
         _builder = new BlockBuilder(processor, state, memory);
         _shared = shared;
         _pages = new KnownPages(shared.Pages);
-        _arena = (Op*)NativeMemory.Alloc(ArenaOps, (nuint)sizeof(Op));
+        _arena = (Op*)_ops.Address;
         _jumpCache = (JumpCacheEntry*)NativeMemory.AllocZeroed(ControlFlow.JumpCacheEntries, (nuint)sizeof(JumpCacheEntry));
         state->JumpCache = _jumpCache;
         ClearJumpCache();
@@ -70,6 +71,9 @@ internal sealed unsafe class BlockCache : IDisposable
             writable = writable == NotWritable || writable == at ? at : WritableAtMany;
         }
     }
+
+    /// <summary>Bytes that decoded blocks take.</summary>
+    public long Bytes => (long)_used * sizeof(Op);
 
     /// <summary>The block at a physical address in the present mode, if it is known.</summary>
     public Op* At(ulong physical) => _blocks.TryGetValue(Key(physical), out BlockPlace place) && place.IsValid ? _arena + place.At : null;
@@ -201,6 +205,15 @@ internal sealed unsafe class BlockCache : IDisposable
         _processor.Translator?.Flush();
         _s->LinkSlot = null;
         ClearJumpCache();
+    }
+
+    /// <summary>Forgets every block, and gives the host back the memory for them. Only between blocks.</summary>
+    public void GiveBack()
+    {
+        Flush();
+        _blocks.TrimExcess();
+        _ops.Clear();
+        _processor.Translator?.GiveBack();
     }
 
     public void Dispose()
@@ -372,8 +385,7 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private void Free()
     {
-        NativeMemory.Free(_arena);
-        _arena = null;
+        _ops.Dispose();
         NativeMemory.Free(_jumpCache);
         _builder.Dispose();
     }

@@ -41,6 +41,12 @@ public unsafe interface IBlockTranslator : IDisposable
     /// <summary>All blocks are being forgotten. None is running.</summary>
     void Flush();
 
+    /// <summary>Whether what is forgotten need not be translated again when it is run again.</summary>
+    bool Remembers { get; }
+
+    /// <summary>After <see cref="Flush"/>: gives the host back the memory that translations took.</summary>
+    void GiveBack();
+
     /// <summary>The processor is about to sleep: what can wait for that is done now.</summary>
     void Rest();
 

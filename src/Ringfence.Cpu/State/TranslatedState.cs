@@ -39,7 +39,9 @@ public unsafe struct TranslatedState
     /// <summary>While translated code is checked: where its next store is noted.</summary>
     public byte* Stores;
     /// <summary>Counts for statistics.</summary>
+    public long SiteHits;
     public long SiteMisses;
+    public long TlbMisses;
     public long Entries;
     public long Links;
     public long JumpMisses;

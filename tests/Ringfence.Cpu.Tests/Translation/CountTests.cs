@@ -31,6 +31,38 @@ public sealed unsafe class CountTests
         Assert.Equal(before + 2, both.Translated.State->Retired);
     }
 
+    /// <summary>An operand that stays in its page is found at once, one that goes to and fro never; both pages are in the TLB.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(0x1000)]
+    public void LooksAtAPageAreCounted(int distance)
+    {
+        const int Turns = 10_000;
+        using var both = new BothEngines(GuestMode.Long, EngineUnderTest.Eager with { CountsHits = true });
+        both.Run(a =>
+        {
+            Label loop = a.CreateLabel();
+            Label over = a.CreateLabel();
+            a.mov(ecx, Turns);
+            a.mov(edi, (uint)Guest.Data);
+            a.Label(ref loop);
+            a.add(eax, __dword_ptr[rdi]);
+            // Two blocks: one alone would run through the page without a look.
+            a.jc(over);
+            a.Label(ref over);
+            a.xor(edi, distance);
+            a.dec(ecx);
+            a.jne(loop);
+        });
+        IReadOnlyDictionary<string, long> counts = both.Translator.Describe();
+        (long hits, long misses) = distance == 0 ? (Turns, 1) : (0, Turns);
+        // Some of the first turns are interpreted, or in a region of their own.
+        const int Few = 10;
+        Assert.InRange(counts["site hits"], hits - Few, hits);
+        Assert.InRange(counts["site misses"], misses - Few, misses + Few);
+        Assert.InRange(counts["TLB misses"], 0, 2);
+    }
+
     [Fact]
     public void ALoopThatRunsIntoAMissingPage()
     {

@@ -51,6 +51,35 @@ public sealed class LibraryFileTests : IDisposable
     }
 
     [Fact]
+    public void AFullFileKeepsWhatIsUsed()
+    {
+        Run(1);
+        int limit = (int)new FileInfo(TheFile).Length + 100;
+        using (TranslationLibrary library = new(_folder, limit))
+        {
+            for (int variant = 9; variant > 0; variant--)
+            {
+                Run(library, variant);
+            }
+        }
+        Assert.InRange(new FileInfo(TheFile).Length, 1, limit);
+        Assert.Equal(0, Run(1).Regions);
+    }
+
+    [Fact]
+    public void WhatIsNewHasNoNameUntilItIsKept()
+    {
+        using (TranslationLibrary library = new(_folder))
+        {
+            Assert.NotEqual(0, Run(library, 1).Regions);
+            Assert.Empty(Directory.GetFiles(_folder));
+            // Another processor finds it all the same.
+            Assert.Equal(0, Run(library, 1).Regions);
+        }
+        Assert.Single(Directory.GetFiles(_folder));
+    }
+
+    [Fact]
     public void FilesOfOtherVersionsDoNotPileUp()
     {
         for (int i = 0; i < 9; i++)
@@ -147,8 +176,9 @@ public sealed class LibraryFileTests : IDisposable
         File.WriteAllText(file, "");
         using (TranslationLibrary library = new(Path.Combine(file, "folder")))
         {
-            using var both = new BothEngines(GuestMode.Long, EngineUnderTest.Eager with { Library = library });
-            both.Run(a => Program(a, 1));
+            Assert.NotEqual(0, Run(library, 1).Regions);
+            // It is kept in memory.
+            Assert.Equal(0, Run(library, 1).Regions);
         }
         Assert.Equal("", File.ReadAllText(file));
     }
@@ -168,6 +198,11 @@ public sealed class LibraryFileTests : IDisposable
     private TranslatorStatistics Run(int variant = 1)
     {
         using TranslationLibrary library = new(_folder) { Complaint = _complaints.Add };
+        return Run(library, variant);
+    }
+
+    private static TranslatorStatistics Run(TranslationLibrary library, int variant)
+    {
         using var both = new BothEngines(GuestMode.Long, EngineUnderTest.Eager with { Library = library });
         both.Run(a => Program(a, variant));
         return both.Statistics;

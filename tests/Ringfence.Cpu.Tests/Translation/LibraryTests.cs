@@ -8,7 +8,7 @@ using Label = Iced.Intel.Label;
 namespace Ringfence.Cpu.Tests.Translation;
 
 /// <summary>What one processor has translated another need not, nor the same one again; and only what is the same code is taken.</summary>
-public sealed class LibraryTests : IDisposable
+public sealed unsafe class LibraryTests : IDisposable
 {
     private readonly TranslationLibrary _library = new();
 
@@ -41,6 +41,24 @@ public sealed class LibraryTests : IDisposable
         both.Start(Guest.Code);
         Assert.Equal(regions, both.Statistics.Regions);
         Assert.InRange(both.Statistics.Installed, 1, 10);
+    }
+
+    [Fact]
+    public void WhatWasGivenBackIsTakenAgain()
+    {
+        using var both = new BothEngines(GuestMode.Long, Options);
+        both.Run(Loop);
+        long regions = both.Statistics.Regions;
+        for (int i = 1; i < 4; i++)
+        {
+            Assert.NotEqual(0, both.Translated.Processor.SpareCodeBytes);
+            both.Both(guest => guest.Processor.GiveBackCode());
+            Assert.Equal(0, both.Translated.Processor.SpareCodeBytes);
+            both.Start(Guest.Code);
+            Assert.Equal(i, both.Statistics.GivenBack);
+        }
+        Assert.Equal(regions, both.Statistics.Regions);
+        Assert.InRange(both.Statistics.Installed, 3, 30);
     }
 
     [Fact]
@@ -138,6 +156,88 @@ public sealed class LibraryTests : IDisposable
                 a.jne(loop);
             });
         }
+    }
+
+    /// <summary>What follows a block decides where it ends. An instruction that crosses the page's end is none of it, a shorter one in its place is.</summary>
+    [Theory]
+    [InlineData(0)]
+    // So many that the page's blocks are decoded before they are looked for.
+    [InlineData(8)]
+    public void ABlockThatEndsElsewhereIsAnotherBlock(int changes)
+    {
+        using var both = new BothEngines(GuestMode.Long, Options with { Threshold = 2 });
+        const int Calls = 64;
+        const int Start = 0xFF6;
+        both.Both(guest =>
+        {
+            // MOV AL, 0; RET.
+            guest.Write(Guest.Data, 0x00C3_00B0);
+            // ADD EAX, 11111111h; ADD ECX, 1; then INC RAX in two pages; RET.
+            guest.Write(Guest.Data + Start, 0x8311_1111_1105UL);
+            guest.Write(Guest.Data + Start + 6, 0x00C3_C0FF_4801_C1UL);
+        });
+        both.Run(a =>
+        {
+            a.xor(ecx, ecx);
+            a.mov(ebx, (uint)Guest.Data);
+            Call(Calls);
+            for (int i = 0; i < changes; i++)
+            {
+                a.inc(__byte_ptr[rbx + 1]);
+                Repeat(2 * 2, () => a.call(rbx));
+            }
+            // NOP; RET.
+            a.mov(__word_ptr[rbx + Start + 8], 0xC390);
+            Call(Calls);
+
+            void Call(int times)
+            {
+                a.lea(rsi, __[rbx + Start]);
+                Repeat(times, () => a.call(rsi));
+            }
+
+            void Repeat(int times, Action action)
+            {
+                Label again = a.CreateLabel();
+                a.mov(edi, times);
+                a.Label(ref again);
+                action();
+                a.dec(edi);
+                a.jne(again);
+            }
+        });
+        Assert.Equal(2UL * Calls, both.Interpreted.State->Gpr[1]);
+        Assert.InRange(both.Statistics.Regions + both.Statistics.Installed, 2, Calls / 2);
+    }
+
+    /// <summary>A guest that compiles, or never stops changing its code, would fill any memory.</summary>
+    [Fact]
+    public void WhatKeepsChangingIsNotKept()
+    {
+        using var both = new BothEngines(GuestMode.Long, Options);
+        both.Run(a =>
+        {
+            Label loop = a.CreateLabel();
+            a.mov(ecx, 0x200);
+            a.mov(edi, (uint)Guest.Data);
+            a.mov(__byte_ptr[rdi + 2], 0xC3);
+            a.Label(ref loop);
+            // One of eight operations on EAX with one of eight registers.
+            a.mov(edx, ecx);
+            a.and(edx, 7);
+            a.shl(edx, 3);
+            a.or(edx, 1);
+            a.mov(__byte_ptr[rdi], dl);
+            a.mov(edx, ecx);
+            a.and(edx, 0x38);
+            a.or(edx, 0xC0);
+            a.mov(__byte_ptr[rdi + 1], dl);
+            a.call(rdi);
+            a.dec(ecx);
+            a.jne(loop);
+        });
+        Assert.InRange(both.Statistics.Regions, 64, long.MaxValue);
+        Assert.InRange(_library.Describe()["regions added"], 1, 20);
     }
 
     [Fact]
