@@ -22,7 +22,8 @@ internal sealed class RingfenceProcess : IDisposable
     private RingfenceProcess(string program, string[] arguments)
     {
         Assert.SkipUnless(Type.GetType("Ringfence.Machine.VirtualMachine, Ringfence.Machine") is not null, "there is no machine yet");
-        var start = new ProcessStartInfo(program, arguments)
+        // A shell starts what it runs in the background with SIGINT ignored, nohup with SIGHUP, and programs rightly leave it so: not these.
+        var start = new ProcessStartInfo("env", ["--default-signal", program, .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,

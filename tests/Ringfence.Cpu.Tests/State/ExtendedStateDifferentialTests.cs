@@ -149,7 +149,9 @@ public sealed unsafe class ExtendedStateDifferentialTests
         *(ushort*)(area + 2) = (ushort)status;
         area[4] = (byte)random.Next(256);
         *(ushort*)(area + 6) = (ushort)random.Next(0x800);
-        random.NextBytes(new Span<byte>(area + 8, 16));
+        // Some processors keep 48 bits of a pointer and extend the sign, others all 64.
+        ((long*)area)[1] = random.NextInt64() << 16 >> 16;
+        ((long*)area)[2] = random.NextInt64() << 16 >> 16;
         for (int i = 0; i < 8; i++)
         {
             new Span<byte>(area + 32 + (16 * i) + 10, 6).Clear();
