@@ -46,6 +46,10 @@ public sealed class MoveTests
             int before = guest.Bus.Out.Count;
             RunAll(guest, TimeSpan.FromMilliseconds(3 + (i % 5)));
             output[i % 2] += guest.Bus.Out.Count - before;
+            if (chip == InterruptChip.User)
+            {
+                CheckTicks(guest);
+            }
             vm.Engine = i % 2 == 0 ? "software" : "kvm";
         }
         uint turns = 0;
@@ -53,12 +57,7 @@ public sealed class MoveTests
         {
             byte[] stream = [.. guest.Bus.Out.Where(value => value >> 8 == i).Select(value => (byte)value)];
             CheckStream(stream, i);
-            uint ticks = guest.Read(Cell(i));
-            if (chip == InterruptChip.User)
-            {
-                Assert.Equal(guest.Vm.Vcpus[i].Statistics.Exits["interrupt"], ticks);
-            }
-            Assert.NotEqual(0U, ticks);
+            Assert.NotEqual(0U, guest.Read(Cell(i)));
             turns += (uint)stream.Length;
         }
         // A processor may have been stopped between its turn's count and its output.
@@ -126,6 +125,16 @@ public sealed class MoveTests
             Assert.True(thread.Join(TimeSpan.FromSeconds(30)), "a processor did not come out");
         }
         Assert.All(exits, exit => Assert.Equal(VcpuExitReason.Interrupted, exit.Reason));
+    }
+
+    /// <summary>Each interrupt that was taken is counted; one whose handler is about to begin is not yet.</summary>
+    private static void CheckTicks(TinyGuest guest)
+    {
+        for (int i = 0; i < guest.Vm.Vcpus.Count; i++)
+        {
+            IVcpu vcpu = guest.Vm.Vcpus[i];
+            Assert.Equal(vcpu.Statistics.Exits.GetValueOrDefault("interrupt"), guest.Read(Cell(i)) + (vcpu.Save().Rip == Handler ? 1U : 0));
+        }
     }
 
     private static void CheckStream(byte[] stream, int vcpu)
